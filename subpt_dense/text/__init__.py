@@ -1,0 +1,26 @@
+"""The frozen language side: names, templates, CLIP's text tower and the encoders."""
+
+from subpt_dense.text.cache import get_tower, load_tower
+from subpt_dense.text.encoder import encode_context, encode_templates, encode_texts
+from subpt_dense.text.names import check_names, clean_name, generic_names
+from subpt_dense.text.spec import TextSpec, TowerKey
+from subpt_dense.text.templates import get_templates
+from subpt_dense.text.tokens import PromptTokens, pack_names
+from subpt_dense.text.tower import TextTower
+
+__all__ = [
+    "PromptTokens",
+    "TextSpec",
+    "TextTower",
+    "TowerKey",
+    "check_names",
+    "clean_name",
+    "encode_context",
+    "encode_templates",
+    "encode_texts",
+    "generic_names",
+    "get_templates",
+    "get_tower",
+    "load_tower",
+    "pack_names",
+]
