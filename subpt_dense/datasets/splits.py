@@ -1,0 +1,151 @@
+"""Which class names are base (seen in training) and which are novel."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subpt_dense.text import check_names, clean_name
+
+GROUPS = ("base", "novel", "all")
+
+# COCO's category ids and official names; the split of Bansal et al., "Zero-Shot Object Detection", ECCV 2018.
+_COCO_OVD_BASE = {
+    1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 7: "train", 8: "truck", 9: "boat", 15: "bench",
+    16: "bird", 19: "horse", 20: "sheep", 23: "bear", 24: "zebra", 25: "giraffe", 27: "backpack", 31: "handbag",
+    33: "suitcase", 34: "frisbee", 35: "skis", 38: "kite", 42: "surfboard", 44: "bottle", 48: "fork",
+    50: "spoon", 51: "bowl", 52: "banana", 53: "apple", 54: "sandwich", 55: "orange", 56: "broccoli",
+    57: "carrot", 59: "pizza", 60: "donut", 62: "chair", 65: "bed", 70: "toilet", 72: "tv", 73: "laptop",
+    74: "mouse", 75: "remote", 78: "microwave", 79: "oven", 80: "toaster", 82: "refrigerator", 84: "book",
+    85: "clock", 86: "vase", 90: "toothbrush",
+}  # fmt: skip
+_COCO_OVD_NOVEL = {
+    5: "airplane", 6: "bus", 17: "cat", 18: "dog", 21: "cow", 22: "elephant", 28: "umbrella", 32: "tie",
+    36: "snowboard", 41: "skateboard", 47: "cup", 49: "knife", 61: "cake", 63: "couch", 76: "keyboard",
+    81: "sink", 87: "scissors",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassSplit:
+    """Base and novel class names, each in label order.
+
+    Args:
+        name: What the split is called; written into results.
+        base: Names trained on; at least one.
+        novel: Names seen in evaluation only; at least one.
+        ids: The data set's own category ids of ``base + novel``, in that order, or empty where the names alone decide.
+
+    Raises:
+        ValueError: If a group is empty, a name is blank or repeated, in one group or across both, or ``ids`` has
+            another length.
+    """
+
+    name: str
+    base: tuple[str, ...]
+    novel: tuple[str, ...]
+    ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the names; lists become tuples."""
+        for group in ("base", "novel"):
+            names = getattr(self, group)
+            object.__setattr__(self, group, check_names(names, owner=f"group {group!r} of split {self.name!r}"))
+        base = {clean_name(name).casefold() for name in self.base}
+        both = [name for name in self.novel if clean_name(name).casefold() in base]
+        if both:
+            raise ValueError(
+                f"`novel` of split {self.name!r} must share no name with `base`. Got {', '.join(map(repr, both))} in "
+                "both."
+            )
+        object.__setattr__(self, "ids", tuple(self.ids))
+        if self.ids and len(self.ids) != len(self.all):
+            raise ValueError(
+                f"`ids` of split {self.name!r} must be empty or hold one id for each of the {len(self.all)} names. Got "
+                f"{len(self.ids)}."
+            )
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Base names, then novel names: the label order of a classifier that holds both."""
+        return self.base + self.novel
+
+    def group(self, group: str) -> tuple[str, ...]:
+        """The names of ``"base"``, ``"novel"`` or ``"all"``.
+
+        Raises:
+            ValueError: If the group is another.
+        """
+        if group not in GROUPS:
+            raise ValueError(
+                f"`group` of split {self.name!r} must be one of {', '.join(map(repr, GROUPS))}. Got {group!r}."
+            )
+        return getattr(self, group)
+
+
+_BUILT_IN = {
+    "coco_ovd": ClassSplit(
+        name="coco_ovd",
+        base=tuple(_COCO_OVD_BASE.values()),
+        novel=tuple(_COCO_OVD_NOVEL.values()),
+        ids=(*_COCO_OVD_BASE, *_COCO_OVD_NOVEL),
+    )
+}
+
+
+def is_built_in(name: Any) -> bool:
+    """Whether ``name`` is a split that needs no file."""
+    return isinstance(name, str) and name in _BUILT_IN
+
+
+def get_split(split: "str | Path | ClassSplit | Mapping[str, Any]") -> ClassSplit:
+    """The split of that name, or the one written in a JSON file.
+
+    Args:
+        split: ``"coco_ovd"`` (48 base / 17 novel, ascending COCO id within each group), a path to a JSON file
+            ``{"name": ..., "base": [...], "novel": [...]}`` (``"ids"`` optional), such a mapping, or a split.
+
+    Raises:
+        ValueError: If no built-in split has the name and it is no ``.json`` path, or the content is not a split.
+        FileNotFoundError: If the JSON file does not exist.
+    """
+    if isinstance(split, ClassSplit):
+        return split
+    if isinstance(split, Mapping):
+        return _from_mapping(split, source="a mapping")
+    if is_built_in(split):
+        return _BUILT_IN[str(split)]
+    if not isinstance(split, (str, Path)) or Path(split).suffix != ".json":
+        built_in = ", ".join(map(repr, _BUILT_IN))
+        raise ValueError(
+            f"`split` must be one of {built_in}, or a path to a .json file with `name`, `base` and `novel`. Got "
+            f"{split!r}."
+        )
+    path = Path(split)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`split` names the file {path}, which does not exist. Write it, or give a built-in split: "
+            f"{', '.join(_BUILT_IN)}."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        raise ValueError(f"Split file {path} must be JSON in UTF-8. Got: {error}.") from error
+    return _from_mapping(content, source=f"file {path}")
+
+
+def _from_mapping(content: Any, source: str) -> ClassSplit:
+    keys = ("name", "base", "novel")
+    if not isinstance(content, Mapping) or not set(keys) <= set(content) <= {*keys, "ids"}:
+        found = sorted(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"A split from {source} must hold `name`, `base`, `novel` and at most `ids`. Got {found}.")
+    name, ids = content["name"], content.get("ids", ())
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"`name` of the split from {source} must be a non-empty string. Got {name!r}.")
+    if not isinstance(ids, Sequence) or not all(type(i) is int for i in ids):
+        raise ValueError(f"`ids` of the split from {source} must be a list of integers. Got {ids!r}.")
+    try:
+        return ClassSplit(name=name, base=content["base"], novel=content["novel"], ids=tuple(ids))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The split from {source} does not hold: {error}") from error

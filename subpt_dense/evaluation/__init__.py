@@ -1,0 +1,5 @@
+"""Scores by group (base, novel, all) and the table every result is written as."""
+
+from subpt_dense.evaluation.scores import ResultTable, harmonic
+
+__all__ = ["ResultTable", "harmonic"]
