@@ -1,0 +1,77 @@
+"""The case table: a new head is one row here, and every behaviour test runs over it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from subpt_dense.prompts import PromptHead, save_rows
+from subpt_dense.registry import MODELS
+
+NAMES = ("cat", "traffic light", "dog")
+MORE = ("wolf", "zebra")  # known to every head, in no vocabulary at first
+NFL = {"names": ["lynx", "wolf"], "templates": "toy"}
+KGCOOP = {"names": "trained", "templates": "single", "weight": 8.0, "name": "kgcoop"}
+
+CASES: dict[str, dict[str, Any]] = {
+    "template": {"type": "subpt_dense.TemplatePrompt"},
+    "templates": {"type": "subpt_dense.TemplatePrompt", "templates": "toy"},
+    "context": {"type": "subpt_dense.ContextPrompt", "length": 4},
+    "context-words": {"type": "subpt_dense.ContextPrompt", "length": 4, "init_words": "a photo of a"},
+    "nfl": {"type": "subpt_dense.ContextPrompt", "length": 3, "anchors": [NFL]},
+    "nfl-kgcoop": {"type": "subpt_dense.ContextPrompt", "length": 3, "anchors": [NFL, KGCOOP]},
+    "rows": {"type": "subpt_dense.RowsPrompt"},
+}
+LEARNED = [name for name, case in CASES.items() if case["type"] == "subpt_dense.ContextPrompt"]
+
+Build = Callable[..., PromptHead]
+
+
+@pytest.fixture(scope="session")
+def rows_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A rows file with six names, in another order than any vocabulary here."""
+    path = tmp_path_factory.mktemp("rows") / "rows.safetensors"
+    rows = normalize(torch.randn(6, 24, generator=torch.Generator().manual_seed(0)), dim=1)
+    names = ("zebra", "dog", "Traffic_Light", "wolf", "cat", "bird")
+    save_rows(path, rows, names, backbone="tiny", weights="random", weights_hash="0" * 64, prompt="drawn at random")
+    return str(path)
+
+
+@pytest.fixture
+def build(tiny_clip: tuple[str, str], rows_path: str) -> Build:
+    """Builds a head of the case table through the registry, seeded; keyword arguments go on top of the row."""
+
+    def build_head(case: str, **changes: Any) -> PromptHead:
+        torch.manual_seed(0)
+        config = {"vocabulary": NAMES, **CASES[case], **changes}
+        if config["type"] == "subpt_dense.RowsPrompt":
+            config.setdefault("file", rows_path)
+        else:
+            config.setdefault("text", {"model": tiny_clip[0], "pretrained": tiny_clip[1]})
+        return MODELS.build(config)
+
+    return build_head
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def head(case: str, build: Build) -> PromptHead:
+    return build(case)
+
+
+@pytest.fixture(params=LEARNED)
+def learned(request: pytest.FixtureRequest, build: Build) -> PromptHead:
+    return build(request.param)
+
+
+@pytest.fixture(scope="session")
+def plain() -> Callable[[Any], Any]:
+    """What a value is after a trip through JSON; fails where it is not plain."""
+    return lambda value: json.loads(json.dumps(value))
