@@ -1,0 +1,22 @@
+"""300 iterations of AdamW: about a minute on two cores."""
+
+_base_ = "../runtime_det.py"
+
+train_cfg = dict(type="mmengine.IterBasedTrainLoop", max_iters=300, val_interval=100)
+val_cfg = dict(type="mmengine.ValLoop")
+test_cfg = dict(type="mmengine.TestLoop")
+optim_wrapper = dict(
+    type="mmengine.OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.02),
+    clip_grad=dict(max_norm=5.0),
+    paramwise_cfg=dict(custom_keys={"prompt": dict(decay_mult=0.0)}),
+)
+param_scheduler = [
+    dict(type="mmengine.LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=37),
+    dict(type="mmengine.CosineAnnealingLR", by_epoch=False, begin=37, end=300, eta_min=1e-5),
+]
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(by_epoch=False, interval=100),
+)
+log_processor = dict(by_epoch=False)

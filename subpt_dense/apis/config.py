@@ -1,0 +1,66 @@
+"""A config file and the hosts' command-line flags, made one config."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+
+def load_config(
+    path: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    work_dir: str | None = None,
+    launcher: str = "none",
+    resume: bool | str = False,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+) -> Config:
+    """The config to run.
+
+    Args:
+        path: Config file.
+        options: Overrides, ``{"model.prompt.length": 8}``.
+        work_dir: Where to write; by default ``work_dirs/<name of the config file>``.
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        resume: True for the latest checkpoint in the work dir, or the path of one.
+        amp: Mixed precision with dynamic loss scaling.
+        auto_scale_lr: Scale the learning rate to the number of GPUs, by the config's ``auto_scale_lr.base_batch_size``.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint to resume does not exist.
+        ValueError: If ``amp`` is asked for without a GPU, or ``auto_scale_lr`` of a config that does not state its
+            batch size.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"The config must be an existing file, such as configs/ovd_toy_subpt_nfl.py. Got {str(path)!r}."
+        )
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if options:
+        cfg.merge_from_dict(dict(options))
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
+    if amp:
+        if not torch.cuda.is_available():
+            raise ValueError(
+                "`--amp` needs a CUDA device: mmengine's AmpOptimWrapper refuses CPUs. Run without it here."
+            )
+        cfg.optim_wrapper.type = "mmengine.AmpOptimWrapper"
+        cfg.optim_wrapper.loss_scale = "dynamic"
+    if auto_scale_lr:
+        if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+            raise ValueError(
+                f"`--auto-scale-lr` needs `auto_scale_lr.base_batch_size` in the config. {Path(path).name} has none."
+            )
+        cfg.auto_scale_lr.enable = True
+    if resume:
+        cfg.resume = True
+        cfg.load_from = resume if isinstance(resume, str) else None
+        if isinstance(resume, str) and not Path(resume).is_file():
+            raise FileNotFoundError(
+                f"`--resume` must name an existing checkpoint, or none for the latest one. Got {resume!r}."
+            )
+    return cfg

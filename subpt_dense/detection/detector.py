@@ -1,0 +1,64 @@
+"""Two-stage detectors that classify regions by text rows (ViLD-text, arXiv 2104.13921, section 3.2)."""
+
+from typing import Any
+
+from mmdet.models.detectors import TwoStageDetector
+from mmdet.structures import SampleList
+from torch import Tensor
+
+from subpt_dense.heads import PromptedModel
+from subpt_dense.registry import MODELS
+
+
+@MODELS.register_module()
+class OVTwoStageDetector(PromptedModel, TwoStageDetector):
+    """Any mmdet two-stage detector with one prompt head, whose rows feed every ``subpt_dense.TextClassifier`` in it.
+
+    Build the classifiers with ``bbox_head.cls_predictor_cfg=dict(type="subpt_dense.TextClassifier", ...)`` and
+    class-agnostic
+    boxes. The vocabulary is set from outside, by :class:`subpt_dense.hooks.VocabularyHook` or
+    :meth:`set_vocabulary`: while only
+    base names are in it, novel classes are no negatives.
+
+    Args:
+        prompt: Config of the prompt head.
+        language: Defaults for ``prompt``, see :func:`subpt_dense.heads.complete_prompt`.
+        backbone, neck, rpn_head, roi_head, train_cfg, test_cfg, data_preprocessor, init_cfg: As for
+            ``mmdet.TwoStageDetector``.
+
+    Raises:
+        ValueError: If a box head predicts boxes per class, which a changing vocabulary cannot have.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, module in self.roi_head.named_modules():
+            if getattr(module, "reg_class_agnostic", True) is False:
+                raise ValueError(
+                    f"`reg_class_agnostic` of roi_head.{name} must be True: the classes change. Got False."
+                )
+
+    def _set_num_classes(self, num_classes: int) -> None:
+        for module in self.roi_head.modules():
+            if hasattr(module, "fc_cls"):
+                module.num_classes = num_classes
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Any]:
+        """The host's losses, plus the prompt head's.
+
+        Args:
+            batch_inputs: Normalised images ``[B, 3, H, W]``.
+            batch_data_samples: Their boxes, labels in vocabulary order.
+        """
+        self.hand_out_rows()
+        losses = super().loss(batch_inputs, batch_data_samples)
+        return losses | self.prompt_losses()
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
+        """The host's detections, labelled by position in the vocabulary."""
+        self.hand_out_rows()
+        return super().predict(batch_inputs, batch_data_samples, rescale)
+
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple:
+        self.hand_out_rows()
+        return super()._forward(batch_inputs, batch_data_samples)
