@@ -41,19 +41,22 @@ def test_every_head_trains_and_tests(head: str, toy_config: MakeConfig, tmp_path
 
 @pytest.mark.parametrize("head", ["subpt", "subpt_nfl"])
 def test_subpt_stays_in_the_fitted_span_with_the_config_s_optimizer(head: str, toy_config: MakeConfig) -> None:
-    runner = train(toy_config(head))
+    runner = train(toy_config(head, {"param_scheduler": [], "train_cfg.val_interval": 99}))
     (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == "SubspaceHook"]
     assert isinstance(runner.optim_wrapper.optimizer, torch.optim.AdamW)
     displacement = runner.model.prompt.context.detach().flatten().double() - hook.start.double()
     basis = hook.subspace.basis.double()  # [R, P]
     outside = displacement - basis.T @ (basis @ displacement)
-    assert displacement.norm() > 1e-3
-    assert outside.norm() <= 1e-6 * displacement.norm()
+    assert displacement.norm() > 5e-3
+    # After four steps the displacement is so small that the float32 context itself rounds it by a few 1e-6 of it.
+    rounding = 2**-24 * runner.model.prompt.context.detach().norm()
+    assert outside.norm() <= 1e-6 * displacement.norm() + rounding
 
 
 def test_without_the_projection_the_displacement_leaves_the_span(toy_config: MakeConfig) -> None:
     """The check above can fail: projected gradients under AdamW do not keep the context in."""
-    runner = train(toy_config("subpt", {"custom_hooks.0.project": "gradient"}))
+    options = {"custom_hooks.0.project": "gradient", "param_scheduler": [], "train_cfg.val_interval": 99}
+    runner = train(toy_config("subpt", options))
     (hook,) = [hook for hook in runner.hooks if type(hook).__name__ == "SubspaceHook"]
     displacement = runner.model.prompt.context.detach().flatten().double() - hook.start.double()
     basis = hook.subspace.basis.double()
