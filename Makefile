@@ -2,7 +2,7 @@
 BIN := .venv/bin
 STAMP := .venv/.installed
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 export PYTHON
 
 .PHONY: install format lint types test test-all demo demo-full clean

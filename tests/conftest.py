@@ -1,7 +1,11 @@
-"""Shared by all tests: one torch thread per worker; tests that need a GPU are skipped where there is none."""
+"""For all tests: one torch thread a worker, no `gpu` test without a GPU, no Runner's leftovers in the next test."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
+from mmengine.registry import DefaultScope
 
 from tests.tiny_clip import write_tiny_clip
 
@@ -15,6 +19,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(skip)
+
+
+def restore_globals() -> Iterator[None]:
+    """Every Runner sets mmengine's default scope and current message hub for the rest of the process: put them back."""
+    managers = (DefaultScope, MessageHub)
+    before = [manager._instance_dict.copy() for manager in managers]
+    yield
+    for manager, instances in zip(managers, before, strict=True):
+        manager._instance_dict.clear()
+        manager._instance_dict.update(instances)
+
+
+restore_after_module = pytest.fixture(restore_globals, scope="module", autouse=True)
+restore_after_test = pytest.fixture(restore_globals, autouse=True)
 
 
 @pytest.fixture(scope="session")

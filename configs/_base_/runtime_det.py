@@ -22,7 +22,6 @@ env_cfg = dict(
 )
 visualizer = dict(
     type="subpt_dense.GroupVisualizer",
-    name="visualizer",
     vis_backends=[dict(type="mmengine.LocalVisBackend")],
 )
 log_processor = dict(type="mmengine.LogProcessor", window_size=50, by_epoch=True)

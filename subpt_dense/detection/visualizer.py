@@ -54,16 +54,18 @@ class GroupVisualizer(DetLocalVisualizer):
 
 
 def _enlarge(sample: DetDataSample, factor: float, shape: tuple[int, ...]) -> DetDataSample:
-    sample = sample.clone()
+    """A copy for drawing; the sample itself may still be scored."""
+    sample = sample.clone()  # the instances in it are shared with the original
     for key in ("gt_instances", "pred_instances"):
-        instances = getattr(sample, key, None)
-        if instances is None:
+        if key not in sample:
             continue
+        instances = getattr(sample, key).clone()
         boxes = instances.bboxes
         instances.bboxes = getattr(boxes, "tensor", boxes) * factor
         if "masks" in instances:
             masks = instances.masks
             dense = masks if isinstance(masks, torch.Tensor) else torch.from_numpy(masks.to_ndarray())
-            resized = torch.nn.functional.interpolate(dense[None].float(), size=shape, mode="nearest")[0]
-            instances.masks = resized.bool()
+            resized = torch.nn.functional.interpolate(dense[:, None].float(), size=shape, mode="nearest")
+            instances.masks = resized[:, 0].bool()  # [N, H, W], N may be 0
+        setattr(sample, key, instances)
     return sample

@@ -43,7 +43,8 @@ class FiniteLossHook(Hook):
             raise FloatingPointError(
                 f"The losses of iteration {runner.iter + 1} must be finite. Got "
                 f"{', '.join(f'{name}={_show(losses[name])}' for name in named)}. "
-                "The parameters of this step are spoiled: resume from the last checkpoint with a smaller learning rate, clipped gradients or, under --amp, without it."
+                "The parameters of this step are spoiled: resume from the last checkpoint with a smaller learning "
+                "rate, clipped gradients or, under --amp, without it."
             )
 
 
@@ -53,4 +54,6 @@ def _finite(value: Any) -> bool:
 
 
 def _show(value: Any) -> str:
-    return f"{float(torch.as_tensor(value).float().mean()):g}" if not isinstance(value, Sequence) else str(value)
+    if isinstance(value, Sequence):
+        return str(value)
+    return f"{torch.as_tensor(value).detach().float().mean().item():g}"

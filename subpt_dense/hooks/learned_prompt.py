@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
+
+from subpt_dense.hooks.host import host_of
 
 
 def find_prompt_parameters(model: nn.Module, owner: str) -> dict[str, nn.Parameter]:
@@ -22,7 +23,7 @@ def find_prompt_parameters(model: nn.Module, owner: str) -> dict[str, nn.Paramet
     """
     if isinstance(model, FullyShardedDataParallel):
         raise ValueError(f"{owner} needs whole prompt parameters on every rank. Got an FSDP model: use DDP.")
-    host: Any = model.module if is_model_wrapper(model) else model
+    host = host_of(model)
     prompt: Any = getattr(host, "prompt", None)
     if not callable(getattr(prompt, "prompt_parameters", None)):
         raise ValueError(

@@ -1,10 +1,10 @@
 """Says what is learned before training, and how far the context has moved after it."""
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from subpt_dense.hooks.host import host_of
 from subpt_dense.registry import HOOKS
 
 
@@ -14,7 +14,7 @@ class PromptReportHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """The head and the counts."""
-        model = _unwrap(runner.model)
+        model = host_of(runner.model)
         facts = ", ".join(f"{key}={value}" for key, value in model.prompt.identity().items() if key != "weights_hash")
         runner.logger.info(f"prompt head: {facts}")
         total = list(model.parameters())
@@ -33,13 +33,9 @@ class PromptReportHook(Hook):
         self._log_displacement(runner)
 
     def _log_displacement(self, runner: Runner) -> None:
-        prompt = _unwrap(runner.model).prompt
+        prompt = host_of(runner.model).prompt
         if hasattr(prompt, "displacement"):
             runner.logger.info(f"context: {prompt.displacement():.4f} (L2) from its start")
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _count(parameters: list[nn.Parameter]) -> int:

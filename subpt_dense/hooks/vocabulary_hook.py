@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from subpt_dense.hooks.host import host_of, in_training
 from subpt_dense.registry import HOOKS
 
 
@@ -35,7 +35,7 @@ class VocabularyHook(Hook):
 
     def after_val(self, runner: Runner) -> None:
         """Training names again, when validation ran inside training."""
-        if runner._train_loop is not None and not isinstance(runner._train_loop, dict):
+        if in_training(runner):
             _apply(runner, runner.train_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
@@ -44,7 +44,7 @@ class VocabularyHook(Hook):
 
 
 def _apply(runner: Runner, dataset: Any) -> None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = host_of(runner.model)
     names = (getattr(dataset, "metainfo", None) or {}).get("classes")
     if not names:
         raise ValueError(

@@ -200,4 +200,4 @@ class ContextPrompt(TowerPrompt):
 
 
 def _build_anchor(anchor: dict | TextAnchor) -> TextAnchor:
-    return MODELS.build({"type": "TextAnchor", **anchor}) if isinstance(anchor, dict) else anchor
+    return MODELS.build({"type": "subpt_dense.TextAnchor", **anchor}) if isinstance(anchor, dict) else anchor

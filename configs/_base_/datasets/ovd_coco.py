@@ -2,8 +2,8 @@
 
 root = "data/coco/"
 data_help = (
-    "Get train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org, "
-    "unpack them under data/coco, then make the split files with: python tools/prepare_data.py coco-ovd --root data/coco"
+    "Get train2017.zip, val2017.zip and annotations_trainval2017.zip from cocodataset.org and unpack them under "
+    "data/coco, then make the split files with: python tools/prepare_data.py coco-ovd --root data/coco"
 )
 
 load = [
