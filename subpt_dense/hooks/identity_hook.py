@@ -36,9 +36,12 @@ class PromptIdentityHook(Hook):
         checkpoint[KEY] = _identity(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compares it."""
+        """Compares it, and what is there with what is needed."""
+        self._compare(runner, checkpoint)
         if not self.allow_other and not in_training(runner):
             _check_complete(runner, checkpoint)
+
+    def _compare(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         found, wanted = checkpoint.get(KEY), _identity(runner)
         if found is None:
             runner.logger.warning(

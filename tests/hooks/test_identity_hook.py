@@ -73,6 +73,26 @@ def test_testing_refuses_too(tmp_path, checkpoint):
     assert model.calls == []
 
 
+@pytest.mark.parametrize("with_identity", [True, False])
+def test_testing_refuses_an_incomplete_checkpoint(tmp_path, checkpoint, with_identity):
+    stored = torch.load(checkpoint, weights_only=True)
+    del stored["state_dict"]["host.weight"]
+    if not with_identity:
+        del stored[KEY]
+    torch.save(stored, tmp_path / "part.pth")
+    model, data = Host(), NamedData(("a",), 2)
+    runner, _ = make_runner(tmp_path, PromptIdentityHook(), model, test=data, load_from=str(tmp_path / "part.pth"))
+    with pytest.raises(ValueError, match=r"every weight of the model to be tested. Missing are 1, such as host\.weight"):
+        runner.test()
+    assert model.calls == []
+
+
+def test_where_the_weights_lay_does_not_matter(tmp_path, checkpoint):
+    facts = {"weights": "moved.pt", "precision": "bf16"}
+    runner, lines = start(tmp_path, checkpoint, NamedPrompt(**facts))
+    assert runner.iter == 2 and not any("prompt head" in line for line in lines)
+
+
 def test_registered():
     hook = HOOKS.build({"type": "subpt_dense.PromptIdentityHook", "allow_other": True})
     assert isinstance(hook, PromptIdentityHook) and hook.allow_other
