@@ -82,7 +82,9 @@ def test_testing_refuses_an_incomplete_checkpoint(tmp_path, checkpoint, with_ide
     torch.save(stored, tmp_path / "part.pth")
     model, data = Host(), NamedData(("a",), 2)
     runner, _ = make_runner(tmp_path, PromptIdentityHook(), model, test=data, load_from=str(tmp_path / "part.pth"))
-    with pytest.raises(ValueError, match=r"every weight of the model to be tested. Missing are 1, such as host\.weight"):
+    with pytest.raises(
+        ValueError, match=r"every weight of the model to be tested. Missing are 1, such as host\.weight"
+    ):
         runner.test()
     assert model.calls == []
 
