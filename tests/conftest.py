@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import DefaultScope
 
+import subpt_dense  # noqa: F401  (before any test imports mmdet: it stands in for mmcv's operators)
 from tests.tiny_clip import write_tiny_clip
 
 torch.set_num_threads(1)

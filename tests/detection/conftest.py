@@ -1,15 +1,13 @@
-"""Imported before any test module here, so that the shims are in place when one imports mmdet."""
+"""Shared by the detection tests."""
 
 from pathlib import Path
 
 import pytest
 
-import subpt_dense  # noqa: F401
+from subpt_dense.toyworld import write_checkpoint
 
 
 @pytest.fixture(scope="session")
 def toy_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny CLIP as an open_clip checkpoint."""
-    from subpt_dense.toyworld import write_checkpoint
-
     return write_checkpoint(0, tmp_path_factory.mktemp("toy_clip"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmdet.apis import inference_detector, init_detector
 from PIL import Image
 
 from subpt_dense.apis import test as run_test
@@ -105,6 +106,17 @@ def test_control_rows_take_the_place_of_a_head_s(toy_config: MakeConfig, tmp_pat
         run_test(cfg, tmp_path / "run" / "iter_8.pth")
     cfg.default_hooks.identity.allow_other = True
     assert run_test(cfg, tmp_path / "run" / "iter_8.pth")["head"]["type"] == "RowsPrompt"
+
+
+def test_a_user_s_own_class_names(toy_config: MakeConfig, tmp_path: Path) -> None:
+    train(toy_config("coop", {"train_cfg.val_interval": 99}))
+    model = init_detector(toy_config("coop"), str(tmp_path / "run" / "iter_8.pth"), device="cpu")
+    with pytest.raises(RuntimeError, match=r"`vocabulary` of ContextPrompt is not set"):
+        inference_detector(model, "data/toy/val/000001.png")
+    model.set_vocabulary(["red striped star", "blue_plain_ring", "something green"])
+    found = inference_detector(model, "data/toy/val/000001.png").pred_instances
+    assert len(found) > 0
+    assert set(found.labels.tolist()) <= {0, 1, 2}
 
 
 def _split(**change: list[str]) -> dict[str, object]:

@@ -20,3 +20,4 @@ default_hooks = dict(
     checkpoint=dict(by_epoch=False, interval=100),
 )
 log_processor = dict(by_epoch=False)
+auto_scale_lr = dict(enable=False, base_batch_size=8)
