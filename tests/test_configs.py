@@ -238,7 +238,7 @@ def test_a_config_agrees_with_itself(name):
     for stage in ("val", "test"):
         dataset = cfg[f"{stage}_dataloader"].dataset
         assert cfg[f"{stage}_evaluator"].ann_file == dataset.data_root + dataset.ann_file
-        assert dataset.test_mode and dataset.pipeline[0] == {"type": "subpt_dense.LoadImage", "on_error": "raise"}
+        assert dataset.test_mode and dataset.pipeline[0] == {"type": "subpt_dense.LoadImage"}
     assert "python" in cfg.data_help and cfg.train_dataloader.dataset.data_root.rstrip("/") in cfg.data_help
     assert cfg.model.language.names.heldout.split == cfg.train_dataloader.dataset.split
     assert cfg.model.language.names.generic.exclude == cfg.train_dataloader.dataset.split

@@ -34,4 +34,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (FileNotFoundError, FileExistsError) as error:
+        raise SystemExit(f"error: {error}") from None

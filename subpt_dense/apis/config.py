@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 
 def load_config(
@@ -31,8 +32,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: If the config or the checkpoint to resume does not exist.
-        ValueError: If ``amp`` is asked for without a GPU, or ``auto_scale_lr`` of a config that does not state its
-            batch size.
+        ValueError: If an option names the prompt outside the model, ``amp`` is asked for without a GPU, or
+            ``auto_scale_lr`` of a config that does not state its batch size.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
@@ -40,6 +41,11 @@ def load_config(
         )
     cfg = Config.fromfile(path)
     cfg.launcher = launcher
+    lost = [key for key in options or () if key.split(".")[0] == "prompt"]
+    if lost:
+        raise ValueError(
+            f"`--cfg-options` must name the model's prompt, model.{lost[0]}. Got {lost[0]}, which nothing reads."
+        )
     if options:
         cfg.merge_from_dict(dict(options))
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
@@ -59,6 +65,10 @@ def load_config(
     if resume:
         cfg.resume = True
         cfg.load_from = resume if isinstance(resume, str) else None
+        if resume is True and find_latest_checkpoint(cfg.work_dir) is None:
+            raise FileNotFoundError(
+                f"`--resume` needs a checkpoint in the work dir. {cfg.work_dir} has none: start without it."
+            )
         if isinstance(resume, str) and not Path(resume).is_file():
             raise FileNotFoundError(
                 f"`--resume` must name an existing checkpoint, or none for the latest one. Got {resume!r}."

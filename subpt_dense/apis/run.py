@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from subpt_dense.apis.work_dir import claim_work_dir
 from subpt_dense.datasets import require_files, write_json
 from subpt_dense.evaluation import ResultTable
+from subpt_dense.hooks import head_identity
 
 
 def train(cfg: Config) -> Runner:
@@ -77,7 +78,7 @@ def collect_result(runner: Runner, metrics: dict[str, Any]) -> dict[str, Any]:
     evaluator: Evaluator = runner.test_loop.evaluator
     tables = [metric.table for metric in evaluator.metrics if isinstance(getattr(metric, "table", None), ResultTable)]
     return {
-        "head": runner.model.prompt.identity() if hasattr(runner.model, "prompt") else None,
+        "head": head_identity(runner),
         "tables": [table.to_dict() for table in tables],
         "metrics": {key: float(value) for key, value in metrics.items() if isinstance(value, (int, float))},
     }

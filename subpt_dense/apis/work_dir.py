@@ -18,19 +18,18 @@ _INCIDENTAL = ("work_dir", "resume", "load_from", "launcher", "log_level")
 def claim_work_dir(cfg: Config) -> None:
     """Record in ``cfg.work_dir`` whose run it holds, or refuse it.
 
-    A folder may be used by the same config again (started anew, as the hosts do), and by another one only with
-    ``resume``; the
-    parts of the config that then differ are logged.
+    A folder without checkpoints is free: a start that failed must not lock it. One with checkpoints may be used by the
+    same config again (started anew, as the hosts do), and by another one only with ``resume``; the parts of the config
+    that then differ are logged.
 
     Raises:
         FileExistsError: If the folder holds another config's run, or checkpoints of an unknown one, without ``resume``.
     """
     folder = Path(cfg.work_dir)
     record, mine = folder / _RECORD, _fingerprints(cfg)
-    theirs: dict[str, Any] | None = None
-    if record.exists():
-        theirs = json.loads(record.read_text())
-    elif not cfg.get("resume") and any(folder.glob("*.pth")):
+    trained = any(folder.glob("*.pth"))
+    theirs: dict[str, Any] | None = json.loads(record.read_text()) if trained and record.exists() else None
+    if trained and theirs is None and not cfg.get("resume"):
         raise FileExistsError(
             f"`--work-dir` must be new, or hold this config's run. {folder} holds checkpoints of an unknown run. "
             "Choose another folder."

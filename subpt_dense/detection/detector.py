@@ -27,16 +27,15 @@ class OVTwoStageDetector(PromptedModel, TwoStageDetector):
             ``mmdet.TwoStageDetector``.
 
     Raises:
-        ValueError: If a box head predicts boxes per class, which a changing vocabulary cannot have.
+        ValueError: If a box or mask head predicts boxes or masks per class, which a changing vocabulary cannot have.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, module in self.roi_head.named_modules():
-            if getattr(module, "reg_class_agnostic", True) is False:
-                raise ValueError(
-                    f"`reg_class_agnostic` of roi_head.{name} must be True: the classes change. Got False."
-                )
+            for key in ("reg_class_agnostic", "class_agnostic"):
+                if getattr(module, key, True) is False:
+                    raise ValueError(f"`{key}` of roi_head.{name} must be True: the classes change. Got False.")
 
     def _set_num_classes(self, num_classes: int) -> None:
         for module in self.roi_head.modules():

@@ -216,7 +216,8 @@ class OVDMetric(OVCocoMetric):
         if self.classwise:
             lines = [f"{name}: {a:.3f} {b:.3f}" for name, a, b in zip(self._classes, ap50, ap, strict=True)]
             logger.info("AP50 and AP by class:\n" + "\n".join(lines))
-            scores |= {f"{name}_precision": float(value) for name, value in zip(self._classes, ap, strict=True)}
+            present = np.nan_to_num(ap, nan=-1.0)
+            scores |= {f"{name}_precision": float(value) for name, value in zip(self._classes, present, strict=True)}
         return scores
 
     def _host_scores(self, precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Stops a run whose loss is no longer a number, naming the iteration and the loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,25 +35,15 @@ class FiniteLossHook(Hook):
         """Checks every logged loss of this iteration."""
         if not self.every_n_train_iters(runner, self.interval) or not outputs:
             return
-        losses = {name: value for name, value in outputs.items() if "loss" in name}
-        bad = [name for name, value in losses.items() if not _finite(value)]
-        if bad:
+        losses = {name: torch.as_tensor(value).detach() for name, value in outputs.items() if "loss" in name}
+        finite = torch.stack([value.float().isfinite().all() for value in losses.values()])
+        if not finite.all():
+            bad = [name for name, ok in zip(losses, finite.tolist(), strict=True) if not ok]
             # The sum is bad whenever a part is; the parts are what the user can act on.
             named = [name for name in bad if name != "loss"] or bad
             raise FloatingPointError(
                 f"The losses of iteration {runner.iter + 1} must be finite. Got "
-                f"{', '.join(f'{name}={_show(losses[name])}' for name in named)}. "
-                "The parameters of this step are spoiled: resume from the last checkpoint with a smaller learning "
-                "rate, clipped gradients or, under --amp, without it."
+                f"{', '.join(f'{name}={losses[name].float().mean().item():g}' for name in named)}. "
+                "Resume from the last checkpoint with a smaller learning rate, clipped gradients or, under --amp, "
+                "without it."
             )
-
-
-def _finite(value: Any) -> bool:
-    parts = value if isinstance(value, Sequence) else [value]
-    return all(bool(torch.isfinite(torch.as_tensor(part)).all()) for part in parts)
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, Sequence):
-        return str(value)
-    return f"{torch.as_tensor(value).detach().float().mean().item():g}"

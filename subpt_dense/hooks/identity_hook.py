@@ -6,10 +6,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from subpt_dense.hooks.host import host_of, in_training
+from subpt_dense.hooks.subspace_hook import SubspaceHook
 from subpt_dense.registry import HOOKS
 
 KEY = "prompt_identity"
-_INCIDENTAL = ("weights", "precision")
+_INCIDENTAL = ("weights", "precision", "file")
 
 
 @HOOKS.register_module()
@@ -33,7 +34,7 @@ class PromptIdentityHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Adds the identity."""
-        checkpoint[KEY] = _identity(runner)
+        checkpoint[KEY] = head_identity(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Compares it, and what is there with what is needed."""
@@ -42,7 +43,7 @@ class PromptIdentityHook(Hook):
             _check_complete(runner, checkpoint)
 
     def _compare(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        found, wanted = checkpoint.get(KEY), _identity(runner)
+        found, wanted = checkpoint.get(KEY), head_identity(runner)
         if found is None:
             runner.logger.warning(
                 "The checkpoint does not say which prompt head wrote it: only matching weights are taken from it."
@@ -71,5 +72,7 @@ def _check_complete(runner: Runner, checkpoint: dict[str, Any]) -> None:
         )
 
 
-def _identity(runner: Runner) -> dict[str, Any]:
-    return host_of(runner.model).prompt.identity()
+def head_identity(runner: Runner) -> dict[str, Any]:
+    """What the model's prompt head is, and the subspace it is kept in: SubPT differs from CoOp by its hook alone."""
+    subspaces = [hook.settings for hook in runner.hooks if isinstance(hook, SubspaceHook)]
+    return host_of(runner.model).prompt.identity() | {"subspace": subspaces[0] if subspaces else None}

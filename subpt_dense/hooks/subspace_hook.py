@@ -110,6 +110,12 @@ class SubspaceHook(Hook):
         self._origin: Tensor | None = None  # `start` in float64, beside the basis
         self._before: Tensor | None = None  # the parameters before the step under way
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments, as results name them."""
+        keys = ("rank", "explore", "interval", "by_epoch", "start_from", "project")
+        return {key: getattr(self, key) for key in keys}
+
     # ---- before training: find, check, take up ---------------------------------------------------------------------
 
     def before_train(self, runner: Runner) -> None:

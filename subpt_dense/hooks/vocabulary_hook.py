@@ -19,7 +19,8 @@ class VocabularyHook(Hook):
     therefore never negatives in training: the model does not know their names.
 
     Raises:
-        ValueError: If the data set names no classes, or numbers its labels by the annotation file's order instead of
+        ValueError: If anchors that are called generic hold an evaluated name, or the data set names no classes,
+            or numbers its labels by the annotation file's order instead of
             by name.
     """
 
@@ -62,6 +63,8 @@ def _apply(runner: Runner, dataset: Any) -> None:
                 f"Data sets that are joined must have the same classes in the same order. {type(part).__name__} has "
                 f"{len(part.metainfo['classes'])} of its own beside {len(names)}."
             )
+    meta = dataset.metainfo
+    model.prompt.check_evaluated([*names, *meta.get("base_classes", ()), *meta.get("novel_classes", ())])
     if tuple(names) != model.prompt.vocabulary:
         model.set_vocabulary(names)
         runner.logger.info(f"vocabulary: {len(names)} names of {type(dataset).__name__}")

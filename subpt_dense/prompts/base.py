@@ -58,6 +58,13 @@ class PromptHead(nn.Module, ABC):
         """What is learned, by name, and nothing else."""
         return dict(self.named_parameters())
 
+    def check_evaluated(self, names: Sequence[str]) -> None:
+        """Raise ValueError if the head knows something of names it claims not to know.
+
+        Args:
+            names: Every name of the evaluation, base and novel.
+        """
+
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Scalar losses of the rows last computed by :meth:`forward`; empty when there are none."""
         return {}

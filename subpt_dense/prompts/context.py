@@ -185,6 +185,18 @@ class ContextPrompt(TowerPrompt):
             for anchor in self._anchors()
         }
 
+    def check_evaluated(self, names: Sequence[str]) -> None:
+        """Refuse generic anchors that hold an evaluated name: results would call them ignorant of it."""
+        evaluated = {clean_name(name).casefold() for name in names}
+        for anchor in self._anchors():
+            known = [name for name in anchor.names or () if clean_name(name).casefold() in evaluated]
+            if anchor.kind == "generic" and known:
+                raise ValueError(
+                    f"`names` of the generic TextAnchor {anchor.name!r} must hold no evaluated name. Got "
+                    f"{', '.join(known[:5])}{' ...' if len(known) > 5 else ''}. State this data set's split as "
+                    "its `exclude`, or say `kind='heldout'`."
+                )
+
     def displacement(self) -> float:
         """L2 distance of the context from its initial value."""
         return (self.context.detach().float() - self.initial_context.float()).norm().item()

@@ -76,19 +76,19 @@ def build_world(
     }
     asked |= {"split_seed": split_seed, "domain": domain, "clip_seeds": list(clip_seeds)}
     manifest = root / "world.json"
-    if manifest.exists():
-        found = json.loads(manifest.read_text())
-        if found == asked:
-            return False
+    found = json.loads(manifest.read_text()) if manifest.exists() else None
+    if found not in (None, asked):
         raise FileExistsError(
             f"{root} must be empty or hold the same toy world {asked}. Got {found}. Choose another folder."
         )
     root.mkdir(parents=True, exist_ok=True)
+    for seed in clip_seeds:
+        write_checkpoint(seed, root)  # also beside an older world: the shipped weights may be new
+    if found == asked:
+        return False
     base, novel = class_split(split_seed)
     classes = [*base, *novel]
     _write_names(root, base, novel)
-    for seed in clip_seeds:
-        write_checkpoint(seed, root)
     for part, count, labels, seed in (("train_seen", train, len(base), 1), ("val_all", val, len(classes), 2)):
         folder = part.split("_")[0]
         scenes = render_scenes(classes, range(labels), count, seed, domain)

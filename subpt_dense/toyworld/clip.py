@@ -75,24 +75,35 @@ def expand(path: Path) -> dict[str, Tensor]:
 
 
 def write_checkpoint(seed: int, folder: str | os.PathLike[str]) -> Path:
-    """Write ``folder/clip_seed{seed}.pt`` unless it is there already; returns its path.
+    """Write ``folder/clip_seed{seed}.pt`` unless it is there already, made of the shipped weights; returns its path.
+
+    A line of ``folder/clip_seed{seed}.sha256`` says which weights it was made of: newer ones replace it.
 
     Raises:
         ValueError: If ``seed`` is not shipped, or the shipped file is not the one whose checksum is recorded.
     """
     source, target = asset_path(seed), Path(folder) / f"clip_seed{seed}.pt"
-    if target.exists():
+    digest, made_of = verify(source), target.with_suffix(".sha256")
+    if target.exists() and made_of.exists() and made_of.read_text() == digest:
         return target
-    verify(source)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
     torch.save(expand(source), partial)
+    made_of.unlink(missing_ok=True)
     os.replace(partial, target)
+    made_of.write_text(digest)
     return target
 
 
-def verify(source: Path) -> None:
-    """Raise ValueError unless ``source`` has the checksum recorded in ``assets/SHA256SUMS``."""
+def record_checksums() -> None:
+    """Write ``assets/SHA256SUMS`` anew; run after training shipped weights."""
+    files = sorted(ASSETS.glob("*.safetensors"))
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (ASSETS / "SHA256SUMS").write_text("".join(lines))
+
+
+def verify(source: Path) -> str:
+    """The SHA-256 of ``source``; ValueError unless it is the one recorded in ``assets/SHA256SUMS``."""
     lines = [line.split() for line in (ASSETS / "SHA256SUMS").read_text().splitlines()]
     recorded = {name: digest for digest, name in lines}
     found = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -101,3 +112,4 @@ def verify(source: Path) -> None:
             f"{source.name} must have the sha256 {recorded.get(source.name)} recorded in SHA256SUMS. Got {found}. "
             "Restore the file, or record the new sum after training it again."
         )
+    return found

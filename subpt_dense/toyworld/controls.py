@@ -37,9 +37,8 @@ def write_control_rows(head: PromptHead, novel: int, kind: str, path: str | Path
     else:
         rows[-novel:] = nn.functional.normalize(torch.randn(novel, rows.shape[1], generator=generator), dim=-1)
     facts: dict[str, Any] = head.identity()
-    save_rows(
-        path, rows, head.vocabulary, backbone=facts["backbone"], weights=facts["weights"], prompt=f"control: {kind}"
-    )
+    origin = {key: facts[key] for key in ("backbone", "weights", "weights_hash")}
+    save_rows(path, rows, head.vocabulary, prompt=f"control: {kind}", **origin)
     return Path(path)
 
 

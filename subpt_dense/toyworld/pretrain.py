@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from subpt_dense.toyworld.captions import all_words, caption
-from subpt_dense.toyworld.clip import ASSETS, MODEL_NAME, save_compact
+from subpt_dense.toyworld.clip import ASSETS, MODEL_NAME, record_checksums, save_compact
 from subpt_dense.toyworld.concepts import GROUNDS, all_concepts, class_split
 from subpt_dense.toyworld.crops import render_crops
 
@@ -153,6 +153,8 @@ def main() -> None:
     args = parser.parse_args()
     out = args.out or ASSETS / f"clip_seed{args.seed}.safetensors"
     pretrain(args.seed, args.steps, args.batch, args.lr, out)
+    if out.parent.resolve() == ASSETS.resolve():
+        record_checksums()
     MMLogger.get_instance("pretrain").info(json.dumps({"wrote": out.name}))
 
 

@@ -78,8 +78,18 @@ def test_auto_scale_lr_of_a_config_that_states_no_batch(path, line):
 
 def test_resume_the_latest(path):
     path.write_text(TEXT + "load_from = 'elsewhere.pth'\n")
-    cfg = load_config(path, resume=True)
+    work_dir = path.parent / "run"
+    with pytest.raises(FileNotFoundError, match="`--resume` needs a checkpoint in the work dir. .*run has none"):
+        load_config(path, work_dir=str(work_dir), resume=True)
+    work_dir.mkdir()
+    (work_dir / "last_checkpoint").write_text("iter_5.pth")
+    cfg = load_config(path, work_dir=str(work_dir), resume=True)
     assert cfg.resume is True and cfg.load_from is None  # mmengine then looks in the work dir
+
+
+def test_options_beside_the_model_s_prompt(path):
+    with pytest.raises(ValueError, match=r"must name the model's prompt, model\.prompt\.length\. Got prompt\.length"):
+        load_config(path, options={"prompt.length": 8})
 
 
 def test_resume_one_checkpoint(path, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from subpt_dense import apis
+from subpt_dense.hooks import head_identity
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT = {
@@ -35,12 +36,12 @@ def test_from_config_to_table(world, tmp_path, no_figures):
     assert len(runner.model.prompt.vocabulary) == 48
     checkpoint = tmp_path / "run" / "iter_2.pth"
     stored = torch.load(checkpoint, weights_only=True)
-    assert "prompt.context" in stored["state_dict"] and stored["prompt_identity"] == runner.model.prompt.identity()
+    assert "prompt.context" in stored["state_dict"] and stored["prompt_identity"] == head_identity(runner)
 
     result = apis.test(config(tmp_path), checkpoint, out=tmp_path / "made" / "table.json")
     assert json.loads((tmp_path / "made" / "table.json").read_text()) == result
     assert result["checkpoint"] == "iter_2.pth" and result["config"] == "ovd_toy_coop.py"
-    assert result["head"] == runner.model.prompt.identity()
+    assert result["head"] == head_identity(runner)
     (table,) = result["tables"]
     assert table["protocol"] == "toy-ovd-48/17 generalised" and table["images"] == 3
     assert [table["groups"][group]["classes"] for group in ("base", "novel", "all")] == [48, 17, 65]

@@ -31,6 +31,10 @@ def lines():
     logger.removeHandler(handler)
 
 
+def add_checkpoint(cfg) -> None:
+    (Path(cfg.work_dir) / "iter_1.pth").write_bytes(b"")
+
+
 def record(cfg) -> dict:
     return json.loads((Path(cfg.work_dir) / "run.json").read_text())
 
@@ -70,6 +74,7 @@ def test_the_same_run_again(make, lines, same):
 )
 def test_another_config_is_refused_and_the_parts_named(make, other, named):
     claim_work_dir(make())
+    add_checkpoint(make())
     before = record(make())
     message = f"holds a run of a config in memory that differs in {named}. Choose another"
     with pytest.raises(FileExistsError, match=message):
@@ -79,12 +84,19 @@ def test_another_config_is_refused_and_the_parts_named(make, other, named):
 
 def test_a_part_that_is_gone_differs(make):
     claim_work_dir(make(randomness={"seed": 1}))
+    add_checkpoint(make())
     with pytest.raises(FileExistsError, match="differs in randomness"):
         claim_work_dir(make())
 
 
+def test_a_start_that_failed_before_any_checkpoint_locks_nothing(make):
+    claim_work_dir(make(randomness={"seed": 1}))
+    claim_work_dir(make(randomness={"seed": 2}))
+
+
 def test_resuming_with_another_config_is_allowed_and_logged(make, lines):
     claim_work_dir(make())
+    add_checkpoint(make())
     claim_work_dir(make(train_cfg={"max_iters": 9}, resume=True))
     assert lines == ["resuming a run whose config differed in: train_cfg"]
     claim_work_dir(make(train_cfg={"max_iters": 9}))  # from now on it is this config's

@@ -154,6 +154,13 @@ def test_initialisation_leaves_the_trunk_and_the_classifier_alone(toy_clip):
     assert head.background.norm().item() == pytest.approx(1, abs=0.3)
 
 
+def test_masks_per_class_are_refused(toy_clip):
+    mask_head = {"type": "mmdet.FCNMaskHead", "num_convs": 1, "in_channels": 128, "num_classes": 5}
+    mask_head["loss_mask"] = {"type": "mmdet.CrossEntropyLoss", "use_mask": True}
+    with pytest.raises(ValueError, match=r"`class_agnostic` of roi_head\.mask_head must be True.*Got False"):
+        build_detector(toy_clip, **{"model.roi_head.mask_head": mask_head})
+
+
 def test_boxes_per_class_are_refused(toy_clip):
     with pytest.raises(ValueError, match=r"`reg_class_agnostic` of roi_head\.bbox_head must be True.*Got False"):
         build_detector(toy_clip, **{"model.roi_head.bbox_head.reg_class_agnostic": False})

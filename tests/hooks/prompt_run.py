@@ -29,6 +29,10 @@ class NamedPrompt(nn.Module):
     def identity(self) -> dict[str, Any]:
         return dict(self.facts)
 
+    def check_evaluated(self, names: Any) -> None:
+        if "secret" in names:
+            raise ValueError("secret must not be evaluated")
+
     def displacement(self) -> float:
         return self.context.detach().norm().item()
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from subpt_dense.apis import test as run_test
 from subpt_dense.apis import train
+from subpt_dense.datasets import get_split
 from subpt_dense.toyworld.controls import write_control_rows
 from tests.integration.conftest import MakeConfig
 
@@ -173,10 +174,23 @@ def test_bad_input_is_refused_before_training(
     assert not list((tmp_path / "run").glob("*.pth"))
 
 
-def test_a_checkpoint_of_another_head_is_refused(toy_config: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [("template", r"ContextPrompt.*TemplatePrompt"), ("subpt", r"subspace: checkpoint None, .*rank")],
+)
+def test_a_checkpoint_of_another_head_is_refused(
+    head: str, message: str, toy_config: MakeConfig, tmp_path: Path
+) -> None:
     train(toy_config("coop", {"train_cfg.val_interval": 99}))
-    with pytest.raises(ValueError, match=r"ContextPrompt.*TemplatePrompt"):
-        run_test(toy_config("template", work_dir="other"), tmp_path / "run" / "iter_8.pth")
+    with pytest.raises(ValueError, match=message):
+        run_test(toy_config(head, work_dir="other"), tmp_path / "run" / "iter_8.pth")
+
+
+def test_generic_anchors_must_not_hold_a_novel_name(toy_config: MakeConfig) -> None:
+    cfg = toy_config("nfl")
+    cfg.model.language.names.generic = list(get_split("data/toy/split.json").novel[:5])
+    with pytest.raises(ValueError, match=r"generic TextAnchor 'nfl' must hold no evaluated name"):
+        train(cfg)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(toy_config: MakeConfig, tmp_path: Path) -> None:

@@ -126,6 +126,16 @@ def test_anchors_in_identity(build):
     assert other[0] != nfl and other[1] == kgcoop
 
 
+@pytest.mark.parametrize("spelling", ["zebra", "ZEBRA", "grey_owl"])
+def test_generic_anchors_know_no_evaluated_name(build, spelling):
+    head = build("nfl", anchors=[{"names": ["zebra", "grey owl"], "templates": "single"}])
+    head.check_evaluated(["red panda", "owl"])
+    with pytest.raises(ValueError, match=r"generic TextAnchor 'nfl' must hold no evaluated name. Got (zebra|grey owl)"):
+        head.check_evaluated(["red panda", spelling])
+    told = build("nfl", anchors=[{"names": ["zebra", "grey owl"], "templates": "single", "kind": "heldout"}])
+    told.check_evaluated(["red panda", spelling])
+
+
 def test_head_is_found_without_the_scope(tiny_clip):
     head = TemplatePrompt({"model": tiny_clip[0], "pretrained": tiny_clip[1]}, vocabulary=["cat"])
     assert head().shape == (1, 24)

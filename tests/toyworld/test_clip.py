@@ -14,12 +14,12 @@ from subpt_dense.text import TextSpec, encode_templates, get_tower, load_tower
 from subpt_dense.toyworld import CLIP_SEEDS, MODEL_NAME, write_checkpoint
 from subpt_dense.toyworld import clip as toy_clip
 from subpt_dense.toyworld.clip import ASSETS, asset_path, expand, load_recipe, save_compact, verify
-from subpt_dense.toyworld.concepts import class_split
+from subpt_dense.toyworld.concepts import class_split, neighbour_split
 from subpt_dense.toyworld.crops import render_crops
 from subpt_dense.toyworld.pretrain import normalise
 
 FLOORS = {"base": 70.0, "novel": 76.0}
-SPLIT = dict(zip(FLOORS, class_split(0), strict=True))
+SPLITS = (class_split, neighbour_split)
 PER_CLASS = {"base": 20, "novel": 40}
 EMBEDDING = "token_embedding.weight"
 
@@ -30,11 +30,16 @@ def checkpoints(tmp_path_factory) -> dict[int, Path]:
     return {seed: write_checkpoint(seed, folder) for seed in CLIP_SEEDS}
 
 
+@pytest.fixture(scope="module", params=SPLITS, ids=lambda split: split.__name__)
+def split(request) -> dict:
+    return dict(zip(FLOORS, request.param(0), strict=True))
+
+
 @pytest.fixture(scope="module")
-def crops() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def crops(split) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Pictures and labels of each group, of a draw that neither training nor its own check has seen."""
     made = {}
-    for number, (group, concepts) in enumerate(SPLIT.items()):
+    for number, (group, concepts) in enumerate(split.items()):
         labels = torch.arange(len(concepts)).repeat_interleave(PER_CLASS[group])
         made[group] = (normalise(render_crops(torch.tensor(concepts)[labels], seed=7_700_000_001 + number)), labels)
     return made
@@ -44,13 +49,13 @@ def crops() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 
 @pytest.mark.parametrize("seed", CLIP_SEEDS)
-def test_zero_shot_floors(seed, checkpoints, crops):
+def test_zero_shot_floors(seed, checkpoints, crops, split):
     """Through open_clip's loader and this package's own text side, as any experiment uses it; within each group."""
     model = open_clip.create_model(MODEL_NAME, pretrained=str(checkpoints[seed])).eval()
     tower = get_tower(load_tower(TextSpec(MODEL_NAME, str(checkpoints[seed]))), "cpu")
     scores = {}
     for group, (images, labels) in crops.items():
-        rows = encode_templates(tower, [concept.name for concept in SPLIT[group]], ["a photo of a {}."])
+        rows = encode_templates(tower, [concept.name for concept in split[group]], ["a photo of a {}."])
         with torch.inference_mode():
             features = torch.cat([model.encode_image(part) for part in images.split(240)])
         scores[group] = 100 * (features @ rows.T).argmax(1).eq(labels).float().mean().item()
@@ -64,7 +69,7 @@ def test_every_seed_is_another_clip():
 @pytest.mark.parametrize("seed", CLIP_SEEDS)
 def test_recipe_is_recorded(seed):
     recipe = load_recipe(asset_path(seed))
-    assert recipe["seed"] == seed and 0 < recipe["steps"] <= recipe["of"]
+    assert recipe["seed"] == seed and recipe["steps"] == recipe["of"]
     assert {"batch", "lr", "zero_shot", "torch", "cpu_minutes"} <= {*recipe}
     assert len(recipe["zero_shot"]) == 2 and all(0 < score <= 100 for score in recipe["zero_shot"])
 
@@ -169,15 +174,19 @@ def test_the_text_tower_loads_like_any_other(checkpoints):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
-def test_a_checkpoint_that_is_there_stays(tmp_path):
-    (tmp_path / "clip_seed2.pt").write_bytes(b"mine")
-    assert write_checkpoint(2, tmp_path) == tmp_path / "clip_seed2.pt"
-    assert (tmp_path / "clip_seed2.pt").read_bytes() == b"mine"
+def test_a_checkpoint_of_the_shipped_weights_stays_and_another_is_replaced(tmp_path):
+    path = write_checkpoint(2, tmp_path)
+    written = path.stat().st_mtime_ns
+    assert write_checkpoint(2, tmp_path) == path and path.stat().st_mtime_ns == written
+    path.with_suffix(".sha256").write_text("of older weights")
+    assert write_checkpoint(2, tmp_path).stat().st_mtime_ns > written
 
 
 def test_nothing_is_left_beside_a_checkpoint(checkpoints):
     folder = next(iter(checkpoints.values())).parent
-    assert sorted(os.listdir(folder)) == [f"clip_seed{seed}.pt" for seed in CLIP_SEEDS]
+    assert sorted(os.listdir(folder)) == sorted(
+        f"clip_seed{seed}.{end}" for seed in CLIP_SEEDS for end in ("pt", "sha256")
+    )
 
 
 def test_save_compact_and_expand_are_a_round_trip(tmp_path):

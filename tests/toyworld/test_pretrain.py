@@ -108,6 +108,10 @@ def test_the_seed_decides_the_weights(tmp_path, monkeypatch):
 def test_command_line(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(pretrain, "pretrain", lambda *args: asked.append(args))
+    monkeypatch.setattr(pretrain, "record_checksums", lambda: asked.append("recorded"))
     monkeypatch.setattr("sys.argv", ["pretrain", "--seed", "2", "--steps", "9"])
     pretrain.main()
-    assert asked == [(2, 9, 128, 2e-3, pretrain.ASSETS / "clip_seed2.safetensors")]
+    assert asked == [(2, 9, 128, 2e-3, pretrain.ASSETS / "clip_seed2.safetensors"), "recorded"]
+    monkeypatch.setattr("sys.argv", ["pretrain", "--out", str(tmp_path / "mine.safetensors")])
+    pretrain.main()
+    assert asked[2:] == [(0, 3000, 128, 2e-3, tmp_path / "mine.safetensors")]

@@ -50,7 +50,7 @@ val_dataloader = dict(
         data_prefix=dict(img="val2017/"),
         test_mode=True,
         pipeline=[
-            load[0],
+            dict(type="subpt_dense.LoadImage"),
             resize,
             load[1],
             dict(type="mmdet.PackDetInputs", meta_keys=meta_keys),
