@@ -86,18 +86,28 @@ def build_world(
         write_checkpoint(seed, root)  # also beside an older world: the shipped weights may be new
     if found == asked:
         return False
-    base, novel = class_split(split_seed)
-    classes = [*base, *novel]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors are small: a second thread would mostly wait, for minutes on a busy machine
+    try:
+        _write_world(root, asked)
+    finally:
+        torch.set_num_threads(threads)
+    _write_text(manifest, json.dumps(asked))  # last: a world cut short is made again
+    return True
+
+
+def _write_world(root: Path, asked: dict[str, Any]) -> None:
+    base, novel = class_split(asked["split_seed"])
+    classes, domain = [*base, *novel], asked["domain"]
     _write_names(root, base, novel)
-    for part, count, labels, seed in (("train_seen", train, len(base), 1), ("val_all", val, len(classes), 2)):
+    parts = (("train_seen", asked["train"], len(base), 1), ("val_all", asked["val"], len(classes), 2))
+    for part, count, labels, seed in parts:
         folder = part.split("_")[0]
         scenes = render_scenes(classes, range(labels), count, seed, domain)
         coco = _write_scenes(root, folder, scenes, [c.name for c in classes[:labels]], len(classes))
         _write_text(root / "annotations" / f"instances_{part}.json", json.dumps(coco))
-    _write_crops(root / "crops" / "train", base, train_crops, 3, domain)
-    _write_crops(root / "crops" / "val", classes, val_crops, 4, domain)
-    _write_text(manifest, json.dumps(asked))  # last: a world cut short is made again
-    return True
+    _write_crops(root / "crops" / "train", base, asked["train_crops"], 3, domain)
+    _write_crops(root / "crops" / "val", classes, asked["val_crops"], 4, domain)
 
 
 def _write_names(root: Path, base: Sequence[Concept], novel: Sequence[Concept]) -> None:
