@@ -109,7 +109,7 @@ class Demo:
 
 def print_summary(summary: dict[str, Any], work_dir: str | Path) -> None:
     """The table of ``summary.json``, on the console."""
-    table = Table(title=f"Toy world, 48 base / 17 novel classes, AP50 (seed {summary['seed']}, {summary['commit']})")
+    table = Table(title=f"AP50, 48 base / 17 novel classes (seed {summary['seed']}, {summary['commit']})")
     for column in ("prompt head", "base", "novel", "all"):
         table.add_column(column, justify="left" if column == "prompt head" else "right")
     for head, scores in summary["heads"].items():

@@ -12,6 +12,7 @@ from subpt_dense.apis import test as run_test
 from subpt_dense.apis import train
 from subpt_dense.datasets import get_split
 from subpt_dense.toyworld.controls import write_control_rows
+from subpt_dense.toyworld.curves import read_curve
 from tests.integration.conftest import MakeConfig
 
 LEARNED = ["coop", "subpt", "nfl", "subpt_nfl", "subpt_nfl_heldout"]
@@ -88,7 +89,9 @@ def test_resume_goes_on_in_either_phase(toy_config: MakeConfig) -> None:
 
 
 def test_pictures_are_drawn(toy_config: MakeConfig, tmp_path: Path) -> None:
-    train(toy_config("template", {"train_cfg.val_interval": 99}))
+    train(toy_config("template", {"train_cfg.val_interval": 4}))
+    curve = read_curve(tmp_path / "run")
+    assert curve["step"] == [4, 8] and len(curve["base"]) == len(curve["novel"]) == 2
     run_test(toy_config("template"), tmp_path / "run" / "iter_8.pth", show_dir=tmp_path / "drawn")
     pictures = sorted((tmp_path / "drawn").glob("*.png"))
     assert [picture.name for picture in pictures] == [f"{number:06d}.png" for number in range(1, 7)]

@@ -16,7 +16,7 @@ param_scheduler = [
     dict(type="mmengine.CosineAnnealingLR", by_epoch=False, begin=37, end=300, eta_min=1e-5),
 ]
 default_hooks = dict(
-    logger=dict(interval=20),
+    logger=dict(interval=20, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=100),
 )
 log_processor = dict(by_epoch=False)
