@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
@@ -71,13 +72,16 @@ def test_demo(runs, tmp_path, capsys):
 
 def test_controls_and_pictures(runs, tmp_path):
     Demo(tmp_path, heads=("template", "coop"), configs=CONFIGS, clip_seed=0).run()
-    plain, controls, drawn = runs.tested[:2], runs.tested[2:4], runs.tested[4]
+    plain, controls, drawn = runs.tested[:2], runs.tested[2:8], runs.tested[8]
     assert [checkpoint.parent.name for _, checkpoint, _ in plain] == ["template", "coop"]
     split = get_split("data/toy/split.json")
-    for (cfg, checkpoint, kwargs), kind in zip(controls, ("shuffled", "random"), strict=True):
+    draws = [f"{kind}_{draw}" for kind in ("shuffled", "random") for draw in range(3)]
+    for (cfg, checkpoint, kwargs), draw in zip(controls, draws, strict=True):
         assert checkpoint == tmp_path / "template" / "iter_300.pth"
-        assert kwargs == {"out": tmp_path / f"test_{kind}.json"} and cfg.default_hooks.identity.allow_other
+        assert kwargs == {"out": tmp_path / "controls" / f"{draw}.json"} and cfg.default_hooks.identity.allow_other
         assert load_rows(cfg.model.prompt.file).names == split.all
+    rows = [load_rows(cfg.model.prompt.file).rows[-17:] for cfg, _, _ in controls]
+    assert not any(torch.equal(a, b) for i, a in enumerate(rows) for b in rows[:i])  # six different draws
     cfg, checkpoint, kwargs = drawn
     assert checkpoint == tmp_path / "coop" / "iter_300.pth" and cfg.test_dataloader.dataset.indices == 12
     assert kwargs == {"out": tmp_path / "drawn.json", "show_dir": tmp_path / "drawn"}

@@ -71,6 +71,6 @@ model = dict(
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=200, max_per_img=30, nms=nms, min_bbox_size=0),
-        rcnn=dict(score_thr=0.01, nms=dict(type="nms", iou_threshold=0.5), max_per_img=50),
+        rcnn=dict(score_thr=0.05, nms=dict(type="nms", iou_threshold=0.5), max_per_img=50),
     ),
 )
