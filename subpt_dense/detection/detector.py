@@ -15,10 +15,8 @@ class OVTwoStageDetector(PromptedModel, TwoStageDetector):
     """Any mmdet two-stage detector with one prompt head, whose rows feed every ``subpt_dense.TextClassifier`` in it.
 
     Build the classifiers with ``bbox_head.cls_predictor_cfg=dict(type="subpt_dense.TextClassifier", ...)`` and
-    class-agnostic
-    boxes. The vocabulary is set from outside, by :class:`subpt_dense.hooks.VocabularyHook` or
-    :meth:`set_vocabulary`: while only
-    base names are in it, novel classes are no negatives.
+    class-agnostic boxes. The vocabulary is set from outside, by :class:`subpt_dense.hooks.VocabularyHook` or
+    :meth:`set_vocabulary`: while only base names are in it, novel classes are no negatives.
 
     Args:
         prompt: Config of the prompt head.

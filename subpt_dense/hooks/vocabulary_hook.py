@@ -14,9 +14,8 @@ from subpt_dense.registry import HOOKS
 class VocabularyHook(Hook):
     """Sets the model's vocabulary, and every class count, from the running data set's ``metainfo["classes"]``.
 
-    At the start of training, validation and testing, and back to the training names after a validation. Novel
-    classes are
-    therefore never negatives in training: the model does not know their names.
+    At the start of training, validation and testing, and back to the training names after a validation. Novel classes
+    are therefore never negatives in training: the model does not know their names.
 
     Raises:
         ValueError: If anchors that are called generic hold an evaluated name, or the data set names no classes,

@@ -2,8 +2,8 @@
 from them.
 
 A shipped file holds float16 tensors and only the token rows that were trained (some 150 of 49,408).
-:func:`write_checkpoint` expands
-it once into a normal checkpoint, which open_clip loads with ``pretrained=<path>`` like any other.
+:func:`write_checkpoint` expands it once into a normal checkpoint, which open_clip loads with ``pretrained=<path>`` like
+any other.
 """
 
 import hashlib

@@ -54,11 +54,9 @@ def all_concepts() -> list[Concept]:
 def class_split(seed: int = 0, *, base: int = 48, novel: int = 17) -> tuple[list[Concept], list[Concept]]:
     """A base/novel split in the proportions of COCO-OVD.
 
-    Base classes are balanced over colours, patterns and shapes, so every attribute is seen in training. Novel
-    classes differ
-    pairwise in at least two attributes, and their (colour, shape) pair never occurs in base: they are recognised
-    through their
-    words or not at all.
+    Base classes are balanced over colours, patterns and shapes, so every attribute is seen in training. Novel classes
+    differ pairwise in at least two attributes, and their (colour, shape) pair never occurs in base: they are recognised
+    through their words or not at all.
 
     Args:
         seed: Draw; the same seed gives the same split.

@@ -1,8 +1,7 @@
 """Trains a tiny CLIP on caption-image pairs of the toy world: ``python -m subpt_dense.toyworld.pretrain --seed 0``.
 
-The contrastive loss of Radford et al. (2021), on one thread. A batch holds each concept at most once, so there are
-no false
-negatives among the full captions.
+The contrastive loss of Radford et al. (2021), on one thread. A batch holds each concept at most once, so there are no
+false negatives among the full captions.
 """
 
 import argparse

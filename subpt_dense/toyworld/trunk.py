@@ -1,8 +1,7 @@
 """The tiny CLIPs' image trunk: a small fully convolutional timm network of stride 8, registered as ``subpt_toy_trunk``.
 
 The tower that open_clip builds on it is trunk -> mean over the map -> linear, so projecting the map pixel by pixel
-gives dense
-features whose mean is the image feature.
+gives dense features whose mean is the image feature.
 """
 
 from typing import Any

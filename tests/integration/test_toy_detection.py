@@ -95,7 +95,8 @@ def test_pictures_are_drawn(toy_config: MakeConfig, tmp_path: Path) -> None:
     run_test(toy_config("template"), tmp_path / "run" / "iter_8.pth", show_dir=tmp_path / "drawn")
     pictures = sorted((tmp_path / "drawn").glob("*.png"))
     assert [picture.name for picture in pictures] == [f"{number:06d}.png" for number in range(1, 7)]
-    assert Image.open(pictures[0]).size == (960, 480)  # ground truth beside detections, enlarged from 128
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (960, 480)  # ground truth beside detections, enlarged from 128
 
 
 def test_control_rows_take_the_place_of_a_head_s(toy_config: MakeConfig, tmp_path: Path) -> None:
