@@ -26,9 +26,13 @@ class TrainingBatch(NamedTuple):
 
 
 def pack_batch(
-    tower: TextTower, names: tuple[str, ...], anchors: Sequence[TextAnchor], context_length: int
+    tower: TextTower,
+    names: tuple[str, ...],
+    anchors: Sequence[TextAnchor],
+    context_length: int,
+    position: str = "end",
 ) -> TrainingBatch:
-    """Pack ``names`` and the anchors' names behind ``context_length`` learned tokens, and encode the anchors' targets.
+    """Pack ``names`` and the anchors' names around ``context_length`` learned tokens, and encode the anchors' targets.
 
     Names that differ only in case, underscores and whitespace are one name.
     """
@@ -44,7 +48,7 @@ def pack_batch(
             where = [place[_same(name)] for name in anchor.names_for(names)]
             positions[anchor.name] = torch.tensor(where, device=tower.device)
             targets[anchor.name] = anchor.targets(tower, names)
-        return TrainingBatch(pack_names(tower, spelling, context_length), positions, targets)
+        return TrainingBatch(pack_names(tower, spelling, context_length, position), positions, targets)
 
 
 def _same(name: str) -> str:

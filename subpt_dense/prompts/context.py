@@ -11,7 +11,19 @@ from subpt_dense.prompts.batch import TrainingBatch, pack_batch
 from subpt_dense.prompts.held import Held
 from subpt_dense.prompts.tower import TowerPrompt, check_templates, frozen_maths
 from subpt_dense.registry import MODELS
-from subpt_dense.text import TextSpec, clean_name, encode_context, pack_names
+from subpt_dense.text import (
+    ENCODERS,
+    POSITIONS,
+    KeysValues,
+    PromptTokens,
+    TextSpec,
+    check_fit,
+    clean_name,
+    encode_context,
+    pack_names,
+    prefix_of,
+    resolve_encoder,
+)
 
 
 class _Due(NamedTuple):
@@ -21,9 +33,11 @@ class _Due(NamedTuple):
     targets: dict[str, Tensor]
 
 
-class _CachedRows(NamedTuple):
+class _Frozen(NamedTuple):
+    """A context's values, and what any vocabulary needs of them."""
+
     context: Tensor
-    rows: Tensor
+    prefix: tuple[KeysValues, ...] | None
 
 
 @MODELS.register_module()
@@ -33,13 +47,19 @@ class ContextPrompt(TowerPrompt):
     In training every :meth:`forward` encodes the vocabulary and the anchors' names in one batch, and
     :meth:`auxiliary_losses` is due after it. Otherwise (in eval, or with the context frozen by
     ``requires_grad_(False)``) rows are computed once, without graph, and again only after the vocabulary, the device or
-    the context's values have changed; then there are no auxiliary losses.
+    the context's values have changed; a new vocabulary alone does not cost the context again. Then there are no
+    auxiliary losses.
 
     Args:
         text: The tower, ``dict(model=..., pretrained=..., precision="fp32")``.
         length: M >= 1, the number of learned tokens.
         init_std: The context starts as N(0, ``init_std``²).
         init_words: Start from the token embeddings of these words (``"a photo of a"``, with ``length=4``) instead.
+        position: Where the name stands: ``"end"``, ``"middle"`` or ``"front"`` (see
+            :func:`subpt_dense.text.pack_names`). Only names at the end are encoded the fast way.
+        encoder: ``"auto"``, or the one to insist on, see :func:`subpt_dense.text.encode_context`.
+        max_tokens: At most so many tokens of the names at a time, >= 1: a step's memory no longer grows with the
+            vocabulary, and its text part takes about half as long again. ``None``: all at once.
         anchors: Configs of :class:`subpt_dense.losses.TextAnchor` (``type`` may be left out), or the anchors.
         vocabulary: Class names in label order; may be set later.
 
@@ -59,21 +79,38 @@ class ContextPrompt(TowerPrompt):
         length: int = 16,
         init_std: float = 0.02,
         init_words: str | None = None,
+        position: str = "end",
+        encoder: str = "auto",
+        max_tokens: int | None = None,
         anchors: Sequence[dict | TextAnchor] = (),
         vocabulary: Sequence[str] = (),
     ) -> None:
         super().__init__(text)
         self.length = length
+        self.position = position
+        self.encoder = encoder
+        self.max_tokens = max_tokens
+        self._check_encoding()
         self.init = f"N(0, {init_std}^2)" if init_words is None else init_words
         self.context = nn.Parameter(self._initial(length, init_std, init_words))
         self.register_buffer("initial_context", self.context.detach().clone())
         self.anchors = nn.ModuleList(_build_anchor(anchor) for anchor in anchors)
         self._check_anchors()
         self._batch: Held[TrainingBatch] = Held()
-        self._cached: Held[_CachedRows] = Held()
+        self._frozen: Held[_Frozen] = Held()
+        self._rows: Held[Tensor] = Held()
         self._due: Held[_Due] = Held()
         if vocabulary:
             self.vocabulary = vocabulary
+
+    def _check_encoding(self) -> None:
+        for name, value, allowed in (("position", self.position, POSITIONS), ("encoder", self.encoder, ENCODERS)):
+            if value not in allowed:
+                choice = ", ".join(map(repr, allowed))
+                raise ValueError(f"`{name}` of ContextPrompt must be one of {choice}. Got {value!r}.")
+        if self.max_tokens is not None and not (type(self.max_tokens) is int and self.max_tokens >= 1):
+            raise ValueError(f"`max_tokens` of ContextPrompt must be None or at least 1. Got {self.max_tokens!r}.")
+        resolve_encoder(self.tower(torch.device("cpu")), self.encoder, self.position)
 
     def _initial(self, length: int, std: float, words: str | None) -> Tensor:
         """The first context, ``[M, W]`` float32."""
@@ -115,7 +152,7 @@ class ContextPrompt(TowerPrompt):
 
     def _check_fit(self, names: tuple[str, ...], anchors: list[TextAnchor]) -> None:
         tower = self.tower(torch.device("cpu"))
-        pack_names(tower, names, self.length)
+        check_fit(tower, names, self.length, self.position)
         for anchor in anchors:
             check_templates(tower, names, anchor.templates)
 
@@ -134,23 +171,31 @@ class ContextPrompt(TowerPrompt):
         if not (self.training and self.context.requires_grad):
             return self._frozen_rows(names)
         batch = self._training_batch(names)
-        features = encode_context(self.tower(self.context.device), self.context, batch.tokens)
+        features = self._encode(self.context, batch.tokens)
         if self.anchors:
             held = {anchor: features[position] for anchor, position in batch.positions.items()}
             self._due.put(_Due(held, batch.targets))
         return features[: len(names)]
 
+    def _encode(self, context: Tensor, tokens: PromptTokens, prefix: tuple[KeysValues, ...] | None = None) -> Tensor:
+        tower = self.tower(context.device)
+        return encode_context(tower, context, tokens, encoder=self.encoder, max_tokens=self.max_tokens, prefix=prefix)
+
     def _frozen_rows(self, names: tuple[str, ...]) -> Tensor:
         """Rows without graph, kept while nothing has changed. Anybody may write to ``context.data``: compare it."""
         context = self.context.detach()
-        key = (names, context.device, context.dtype)
-        cached = self._cached.get(key)
-        if cached is None or not torch.equal(cached.context, context):
-            tower = self.tower(context.device)
-            with frozen_maths():
-                rows = encode_context(tower, context, pack_names(tower, names, self.length))
-            cached = self._cached.put(_CachedRows(context.clone(), rows), key)
-        return cached.rows
+        tower, place = self.tower(context.device), (context.device, context.dtype)
+        frozen = self._frozen.get(place)
+        with frozen_maths():
+            if frozen is None or not torch.equal(frozen.context, context):
+                self._rows.take()
+                prefix = prefix_of(tower, context, encoder=self.encoder, position=self.position)
+                frozen = self._frozen.put(_Frozen(context.clone(), prefix), place)
+            rows = self._rows.get((names, *place))
+            if rows is None:
+                tokens = pack_names(tower, names, self.length, self.position)
+                rows = self._rows.put(self._encode(context, tokens, frozen.prefix), (names, *place))
+        return rows
 
     def _weighted(self) -> list[TextAnchor]:
         """The anchors that cost anything: with weight 0 a step is CoOp's, to the bit."""
@@ -161,7 +206,7 @@ class ContextPrompt(TowerPrompt):
         key = (names, device, tuple(anchor.name for anchor in anchors))
         batch = self._batch.get(key)
         if batch is None:
-            batch = self._batch.put(pack_batch(self.tower(device), names, anchors, self.length), key)
+            batch = self._batch.put(pack_batch(self.tower(device), names, anchors, self.length, self.position), key)
         return batch
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
@@ -206,8 +251,8 @@ class ContextPrompt(TowerPrompt):
         return [anchor.summary() for anchor in self._anchors()]
 
     def identity(self) -> dict[str, Any]:
-        """Adds the context's shape and start, and the anchors."""
-        shape = {"length": self.length, "width": self.context.shape[1], "init": self.init}
+        """Adds the context's shape, place and start, and the anchors."""
+        shape = {"length": self.length, "width": self.context.shape[1], "position": self.position, "init": self.init}
         return super().identity() | shape | {"anchors": self.anchor_summary()}
 
 

@@ -1,19 +1,26 @@
 """The frozen language side: names, templates, CLIP's text tower and the encoders."""
 
 from subpt_dense.text.cache import get_tower, load_tower
-from subpt_dense.text.encoder import encode_context, encode_templates, encode_texts
+from subpt_dense.text.encoder import ENCODERS, choose_encoder, encode_context, prefix_of, resolve_encoder
 from subpt_dense.text.names import check_names, clean_name, generic_names
+from subpt_dense.text.shared_prefix import KeysValues
 from subpt_dense.text.spec import TextSpec, TowerKey
 from subpt_dense.text.templates import get_templates
-from subpt_dense.text.tokens import PromptTokens, pack_names
+from subpt_dense.text.texts import encode_templates, encode_texts
+from subpt_dense.text.tokens import POSITIONS, PromptTokens, check_fit, pack_names
 from subpt_dense.text.tower import TextTower
 
 __all__ = [
+    "ENCODERS",
+    "KeysValues",
+    "POSITIONS",
     "PromptTokens",
     "TextSpec",
     "TextTower",
     "TowerKey",
+    "check_fit",
     "check_names",
+    "choose_encoder",
     "clean_name",
     "encode_context",
     "encode_templates",
@@ -23,4 +30,6 @@ __all__ = [
     "get_tower",
     "load_tower",
     "pack_names",
+    "prefix_of",
+    "resolve_encoder",
 ]

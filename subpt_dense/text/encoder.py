@@ -1,114 +1,150 @@
-"""Texts, templates and learned contexts to unit rows (N texts, M context tokens, L tokens, W text width, D embedding).
+"""Learned contexts to unit rows: which encoder, and the proof that it may be used (N names, M context tokens, W width).
 
-CLIP's text tower is causal and only its end-of-text row is read, so every batch is cut at its longest end-of-text: what
-follows cannot reach that row. Rows are float32 whatever the tower's precision, and autocast is switched off inside: the
+`reference` is right for every tower, `truncated` and `shared_prefix` compute the same for less where the tower and the
+context allow it. Rows and contexts are float32 whatever the tower's precision, and autocast is switched off inside: the
 precision is the one that `TextSpec` names.
 """
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from mmengine.logging import print_log
+from torch import Tensor
 
-from subpt_dense.text.names import clean_name
-from subpt_dense.text.templates import get_templates
+from subpt_dense.text.reference import encode_reference, encode_truncated
+from subpt_dense.text.self_check import check_rows
+from subpt_dense.text.shared_prefix import KeysValues, encode_prefix, encode_shared_prefix, why_not
 from subpt_dense.text.tokens import PromptTokens
 from subpt_dense.text.tower import TextTower
 
+ENCODERS = ("auto", "reference", "truncated", "shared_prefix")
 
-def encode_context(tower: TextTower, context: Tensor, tokens: PromptTokens) -> Tensor:
-    """Rows of `[SOS] v1..vM name. [EOT]`, one shared context before every name (CoOp, arXiv 2109.01134, eq. 2).
+
+def choose_encoder(tower: TextTower, *, position: str = "end", class_specific: bool = False) -> tuple[str, str]:
+    """The cheapest encoder that is exact, and why it is this one.
+
+    Args:
+        tower: The frozen tower.
+        position: Of the names, as in :func:`subpt_dense.text.pack_names`.
+        class_specific: Whether every name has a context of its own.
+    """
+    if tower.attn_mask is None:
+        return "reference", "the tower is not causal, so that every token reaches the row"
+    if not tower.cut_at_end:
+        return "reference", f"the tower is read at its {tower.pool_type} token"
+    if class_specific:
+        return "truncated", "every class has a context of its own"
+    if position != "end":
+        return "truncated", f"names stand at the {position}"
+    blocks = why_not(tower)
+    if blocks is not None:
+        return "truncated", blocks
+    return "shared_prefix", "the tower is causal and all names follow one context"
+
+
+def encode_context(
+    tower: TextTower,
+    context: Tensor,
+    tokens: PromptTokens,
+    *,
+    encoder: str = "auto",
+    max_tokens: int | None = None,
+    prefix: Sequence[KeysValues] | None = None,
+) -> Tensor:
+    """Rows of names with a learned context (CoOp, arXiv 2109.01134, eq. 2).
+
+    At first use with a vocabulary a few rows are compared with `reference`, and with a tower their gradient.
 
     Args:
         tower: The frozen tower, on the context's device.
-        context: ``[M, W]``, any floating dtype; the gradient reaches it and nothing else.
-        tokens: From :func:`pack_names`, with the same M.
+        context: ``[M, W]``, or ``[N, M, W]`` with one for every name; any floating dtype. The gradient reaches it and
+            nothing else.
+        tokens: From :func:`subpt_dense.text.pack_names`, with the same M.
+        encoder: ``"auto"`` takes what :func:`choose_encoder` says, ``"reference"``, ``"truncated"`` or
+            ``"shared_prefix"`` insist.
+        max_tokens: With `shared_prefix`, the packed tokens computed at a time, >= 1: bounds memory for any N at about
+            half as much time again; the others ignore it.
+        prefix: With `shared_prefix`, what :func:`prefix_of` gave for this context.
 
     Returns:
-        Unit rows ``[N, D]`` float32.
+        Unit rows ``[N, D]`` float32 (float64 for a float64 tower).
 
     Raises:
-        ValueError: If the context's shape or device is not the tower's and the tokens'.
+        ValueError: If the context's shape or device is not the tower's and the tokens', ``encoder`` cannot serve here,
+            or ``max_tokens`` is not positive.
+        RuntimeError: If the encoder disagrees with `reference`.
     """
+    _check_context(tower, context, tokens)
+    if max_tokens is not None and max_tokens < 1:
+        raise ValueError(f"`max_tokens` of encode_context must be at least 1, or None. Got {max_tokens}.")
+    chosen = resolve_encoder(tower, encoder, tokens.position, class_specific=context.ndim == 3)
+    _tell(tower, chosen, tokens.position, context.ndim == 3)
+    if not len(tokens):
+        return torch.zeros(0, tower.embed_dim, device=tower.device, dtype=tower.wide_dtype)
+
+    def encode(context: Tensor, tokens: PromptTokens) -> Tensor:
+        if chosen == "shared_prefix":
+            known = prefix if tokens is whole else None
+            return encode_shared_prefix(tower, context, tokens, max_tokens, known)
+        return {"reference": encode_reference, "truncated": encode_truncated}[chosen](tower, context, tokens)
+
+    whole = tokens
+    with torch.autocast(tower.device.type, enabled=False):
+        context = context.to(tower.wide_dtype)
+        rows = encode(context, tokens)
+        if chosen != "reference":
+            check_rows(tower, chosen, encode, context, tokens, rows)
+    return rows
+
+
+def prefix_of(
+    tower: TextTower, context: Tensor, *, encoder: str = "auto", position: str = "end"
+) -> tuple[KeysValues, ...] | None:
+    """What :func:`encode_context` would compute of the context for any vocabulary, or ``None`` where that is nothing.
+
+    Args:
+        tower: The frozen tower, on the context's device.
+        context: ``[M, W]``.
+        encoder: As in :func:`encode_context`.
+        position: Of the names, as in :func:`subpt_dense.text.pack_names`.
+    """
+    if resolve_encoder(tower, encoder, position) != "shared_prefix":
+        return None
+    with torch.autocast(tower.device.type, enabled=False):
+        return encode_prefix(tower, context.to(tower.wide_dtype))
+
+
+def _check_context(tower: TextTower, context: Tensor, tokens: PromptTokens) -> None:
     expected = (tokens.context_length, tower.width)
-    if tuple(context.shape) != expected:
-        raise ValueError(f"`context` of encode_context must be [M, W] = {list(expected)}. Got {list(context.shape)}.")
+    if tuple(context.shape) not in (expected, (len(tokens), *expected)):
+        raise ValueError(
+            f"`context` of encode_context must be [M, W] = {list(expected)}, or [N, M, W] with N = {len(tokens)}. "
+            f"Got {list(context.shape)}."
+        )
     if context.device != tower.device:
         raise ValueError(f"`context` of encode_context must be on the tower's {tower.device}. Got {context.device}.")
-    count = len(tokens)
-    with torch.autocast(tower.device.type, enabled=False):
-        start = tower.token_embedding.weight[tower.tokenizer.sot_token_id]
-        prefix = torch.cat([start[None], context.float()])  # [1 + M, W]
-        suffix = tower.token_embedding(tokens.suffix.to(tower.device))  # [N, S, W]
-        prompts = torch.cat([prefix.expand(count, -1, -1), suffix], dim=1)  # [N, 1 + M + S, W]
-        return _read_at_end(tower, prompts, tokens.end.to(tower.device))
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
-def encode_texts(tower: TextTower, texts: Sequence[str], batch: int = 256) -> Tensor:
-    """Rows of whole texts, without gradient.
-
-    Args:
-        tower: The frozen tower.
-        texts: N texts.
-        batch: Texts at a time.
-
-    Returns:
-        Unit rows ``[N, D]`` float32 on the tower's device.
+def resolve_encoder(tower: TextTower, encoder: str, position: str = "end", *, class_specific: bool = False) -> str:
+    """The encoder that :func:`encode_context` will use.
 
     Raises:
-        ValueError: If a text does not fit into what the tower reads, or ``batch`` is not positive.
+        ValueError: If ``encoder`` insists on one that would not be exact.
     """
-    if batch < 1:
-        raise ValueError(f"`batch` of encode_texts must be at least 1. Got {batch}.")
-    tokens = tower.tokenize(texts)  # [N, L]
-    rows = [torch.zeros(0, tower.embed_dim, device=tower.device)]
-    for ids in tokens.split(batch) if len(texts) else ():
-        end = ids.argmax(dim=1)  # the end-of-text id is the largest
-        ids = ids[:, : int(end.max()) + 1]
-        with torch.autocast(tower.device.type, enabled=False):
-            rows.append(_read_at_end(tower, tower.token_embedding(ids.to(tower.device)), end.to(tower.device)))
-    return torch.cat(rows)
+    best, reason = choose_encoder(tower, position=position, class_specific=class_specific)
+    exact = ENCODERS[1 : ENCODERS.index(best) + 1]  # each does what the next one does, and more
+    if encoder not in ("auto", *exact):
+        raise ValueError(
+            f"`encoder` of encode_context must be 'auto' or one of {', '.join(map(repr, exact))} here: {reason}. "
+            f"Got {encoder!r}."
+        )
+    return best if encoder == "auto" else encoder
 
 
-@torch.inference_mode(False)
-@torch.no_grad()
-def encode_templates(
-    tower: TextTower, names: Sequence[str], templates: str | Sequence[str], batch: int = 256
-) -> Tensor:
-    """Rows of hand-crafted prompts: a unit row per template, averaged, made unit again (CLIP, arXiv 2103.00020, 3.1.4).
-
-    Args:
-        tower: The frozen tower.
-        names: K class names; underscores become spaces.
-        templates: What :func:`get_templates` takes.
-        batch: Texts at a time.
-
-    Returns:
-        Unit rows ``[K, D]`` float32 on the tower's device.
-
-    Raises:
-        ValueError: If a template is malformed or a text does not fit into what the tower reads.
-    """
-    checked = get_templates(templates)
-    texts = [template.replace("{}", clean_name(name)) for name in names for template in checked]
-    rows = encode_texts(tower, texts, batch=batch).view(len(names), len(checked), tower.embed_dim)
-    return normalize(rows.mean(dim=1), dim=-1)
-
-
-def _read_at_end(tower: TextTower, prompts: Tensor, end: Tensor) -> Tensor:
-    """The tower on embedded prompts ``[N, L', W]``, read at ``end`` ``[N]``: unit rows ``[N, D]`` float32."""
-    count, length, _ = prompts.shape
-    if count == 0:
-        return torch.zeros(0, tower.embed_dim, device=tower.device)
-    hidden = prompts.to(tower.dtype) + tower.positional_embedding[:length].to(tower.dtype)
-    hidden = tower.transformer(hidden, attn_mask=tower.attn_mask[:length, :length])
-    last = tower.ln_final(hidden[torch.arange(count, device=tower.device), end])  # [N, W]; a norm is row-wise
-    projection = tower.text_projection
-    if isinstance(projection, nn.Linear):
-        last = projection(last)
-    elif projection is not None:
-        last = last @ projection
-    return normalize(last.float(), dim=-1)
+def _tell(tower: TextTower, chosen: str, position: str, class_specific: bool) -> None:
+    """One line in the log for each choice."""
+    best, reason = choose_encoder(tower, position=position, class_specific=class_specific)
+    if (chosen, reason) not in tower.told:
+        tower.told.add((chosen, reason))
+        why = reason if chosen == best else f"as asked, in place of {best}"
+        print_log(f"text encoder of {tower.model} ({tower.dtype}, {tower.device}): {chosen}: {why}", "current")

@@ -11,6 +11,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import LayerNorm, LayerNormFp32, TextTransformer
 from torch import Tensor, nn
 
+POOL_TYPES = ("argmax", "first", "last")
+
 
 class TowerModules(nn.Module):
     """The text modules of an open_clip model under CLIP's own names, whichever class they come from.
@@ -18,30 +20,34 @@ class TowerModules(nn.Module):
     Args:
         model: An ``open_clip.CLIP``, or a ``CustomTextCLIP`` whose ``text`` is a ``TextTransformer``.
 
+    Attributes:
+        pool_type: Which token is read: ``"argmax"`` (the end of the text, as OpenAI's), ``"first"`` or ``"last"``.
+        attn_mask: The causal mask ``[L, L]``, or ``None`` where every token sees every token.
+
     Raises:
-        ValueError: If the text tower is not causal, or is not read at its end-of-text token.
+        ValueError: If the text tower has a class token, another mask, or reads anything but one token.
     """
 
-    attn_mask: Tensor
+    attn_mask: Tensor | None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         text = getattr(model, "text", model)
-        pool_type = getattr(model, "text_pool_type", None) or getattr(text, "pool_type", None)
+        self.pool_type = str(getattr(model, "text_pool_type", None) or getattr(text, "pool_type", None))
         if not isinstance(text, (open_clip.CLIP, TextTransformer)) or getattr(text, "cls_emb", None) is not None:
             raise ValueError(f"The text tower must be CLIP's own, without a class token. Got {type(text).__name__}.")
-        if pool_type != "argmax":
-            raise ValueError(f"The text tower must be read at its end-of-text token ('argmax'). Got {pool_type!r}.")
-        length = text.positional_embedding.shape[0]
-        causal = torch.full((length, length), float("-inf")).triu_(1)
-        if text.attn_mask is None or not torch.equal(text.attn_mask.float().cpu(), causal):
-            raise ValueError("The text tower must be causal. Got one with another attention mask.")
+        if self.pool_type not in POOL_TYPES:
+            raise ValueError(
+                f"The text tower must read one of its {', '.join(POOL_TYPES)} tokens. Got {self.pool_type!r}."
+            )
         self.token_embedding: nn.Embedding = text.token_embedding
         self.positional_embedding = text.positional_embedding
         self.transformer = text.transformer
         self.ln_final = text.ln_final
         self.text_projection = text.text_projection
-        self.register_buffer("attn_mask", causal, persistent=False)
+        if getattr(text, "use_pad_mask", False):
+            raise ValueError("The text tower must not mask its padding. Got one that does.")
+        self.register_buffer("attn_mask", _checked_mask(text.attn_mask, text.context_length), persistent=False)
         self.requires_grad_(False).eval()
 
     def weights_hash(self) -> str:
@@ -52,19 +58,36 @@ class TowerModules(nn.Module):
             digest.update(memoryview(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
         return digest.hexdigest()
 
-    def lowered(self, dtype: torch.dtype) -> "TowerModules":
-        """A copy laid out as open_clip does: linear weights in ``dtype``, embeddings and norms in float32."""
-        lowered = copy.deepcopy(self)
-        open_clip.convert_weights_to_lp(lowered, dtype=dtype)
-        if isinstance(lowered.text_projection, nn.Parameter):
-            lowered.text_projection.data = lowered.text_projection.data.to(dtype)
-        for parent in list(lowered.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, LayerNorm):
-                    norm = LayerNormFp32(child.normalized_shape, eps=child.eps)
-                    norm.load_state_dict(child.state_dict())
-                    setattr(parent, name, norm)
-        return lowered.requires_grad_(False).eval()
+    def in_precision(self, dtype: torch.dtype) -> "TowerModules":
+        """A copy with linear weights in ``dtype``; embeddings, norms and the projection are never below float32."""
+        changed = copy.deepcopy(self)
+        if dtype.itemsize < torch.float32.itemsize:
+            open_clip.convert_weights_to_lp(changed, dtype=dtype)
+            changed.text_projection = copy.deepcopy(self.text_projection)
+            _replace_norms(changed)
+        else:
+            changed.to(dtype)
+        return changed.requires_grad_(False).eval()
+
+
+def _checked_mask(mask: Tensor | None, length: int) -> Tensor | None:
+    """The tower's mask, which must be the causal one or none."""
+    if mask is None:
+        return None
+    causal = torch.full((length, length), float("-inf")).triu_(1)
+    if not torch.equal(mask.float().cpu(), causal):
+        raise ValueError("The text tower must be causal, or see all its tokens. Got one with another attention mask.")
+    return causal
+
+
+def _replace_norms(modules: nn.Module) -> None:
+    """Norms that compute in float32 whatever they are given, as open_clip's own low-precision models have."""
+    for parent in list(modules.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LayerNorm):
+                norm = LayerNormFp32(child.normalized_shape, eps=child.eps)
+                norm.load_state_dict(child.state_dict())
+                setattr(parent, name, norm)
 
 
 class TextTower:
@@ -79,6 +102,8 @@ class TextTower:
         context_length: L, the tokens it reads at most.
         logit_scale: CLIP's learned temperature, exponentiated (100 for OpenAI's).
         dtype: Of the linear weights and the activations.
+        wide_dtype: Of contexts, norms, projection and rows: float32, or float64 for a float64 tower.
+        cut_at_end: Whether nothing after the end of a text can reach its row (a causal tower read at that token).
         device: Where it lives.
     """
 
@@ -103,9 +128,13 @@ class TextTower:
         self.transformer: nn.Module = modules.transformer
         self.ln_final: nn.Module = modules.ln_final
         self.text_projection: nn.Parameter | nn.Linear | None = modules.text_projection
-        self.attn_mask: Tensor = modules.attn_mask
+        self.attn_mask: Tensor | None = modules.attn_mask
+        self.pool_type = modules.pool_type
+        self.cut_at_end = self.attn_mask is not None and self.pool_type == "argmax"
         self.context_length, self.width = self.positional_embedding.shape
         self.dtype: torch.dtype = self.transformer.get_cast_dtype()
+        self.wide_dtype = torch.promote_types(self.dtype, torch.float32)
+        self.told: set[object] = set()  # what was said of this tower in the log, and verified of it, once
         self.device: torch.device = self.positional_embedding.device
         projection = self.text_projection
         if isinstance(projection, nn.Linear):
@@ -144,7 +173,7 @@ class TextTower:
 
     def copy_to(self, device: torch.device, dtype: torch.dtype) -> "TextTower":
         """An independent copy on ``device`` in ``dtype``."""
-        modules = copy.deepcopy(self.modules) if dtype == self.dtype else self.modules.lowered(dtype)
+        modules = copy.deepcopy(self.modules) if dtype == self.dtype else self.modules.in_precision(dtype)
         return TextTower(
             modules.to(device),
             model=self.model,

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from subpt_dense.text.spec import TextSpec
+from subpt_dense.text.tower import POOL_TYPES
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _SHOWN = 4
@@ -25,8 +26,7 @@ def check_model(model: str) -> None:
     """Refuse what cannot serve as a prompt's text tower, from the model's config alone: nothing is built or downloaded.
 
     Raises:
-        ValueError: If open_clip does not know the model, or its text tower is not a causal one read at its end-of-text
-            token.
+        ValueError: If open_clip does not know the model, or its text tower is not CLIP's own, read at one token.
     """
     known = open_clip.list_models()
     if model not in known:
@@ -42,16 +42,14 @@ def check_model(model: str) -> None:
     reasons = {
         "its text tower comes from transformers": text.get("hf_model_name"),
         "it does not use CLIP's own tokenizer": text.get("hf_tokenizer_name") or "siglip" in model.lower(),
-        "its text tower is not causal": text.get("no_causal_mask"),
-        f"it reads the {pool_type!r} token, not the end-of-text one ('argmax')": pool_type != "argmax",
+        f"it is read by {pool_type!r}, which is none of {', '.join(POOL_TYPES)}": pool_type not in POOL_TYPES,
         "it appends a class token": text.get("embed_cls"),
         "it has a captioning decoder": config.get("multimodal_cfg"),
     }
     found = [reason for reason, applies in reasons.items() if applies]
     if found:
         raise ValueError(
-            f"`model` of TextSpec must have a causal CLIP text tower read at its end-of-text token. Got {model!r}: "
-            f"{'; '.join(found)}."
+            f"`model` of TextSpec must have CLIP's own text tower and tokenizer. Got {model!r}: {'; '.join(found)}."
         )
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from subpt_dense.prompts import TemplatePrompt
-from tests.prompts.conftest import KGCOOP, NAMES, NFL
+from subpt_dense.prompts import context as context_module
+from tests.prompts.conftest import KGCOOP, MORE, NAMES, NFL
 from tests.tiny_clip import write_tiny_clip
 
 LONG = "very " * 80 + "long"
@@ -19,6 +20,12 @@ LONG = "very " * 80 + "long"
         ({"length": 5, "init_words": "a photo of a"}, "`length` of ContextPrompt must be 4, .*'a photo of a'.* Got 5"),
         ({"init_std": 0.0}, "`init_std` of ContextPrompt must be positive"),
         ({"vocabulary": ("cat", LONG)}, "at most 72 tokens"),
+        ({"vocabulary": ("cat", LONG), "position": "front"}, "at most 72 tokens"),
+        ({"position": "back"}, "`position` of ContextPrompt must be one of 'end', 'middle', 'front'. Got 'back'."),
+        ({"encoder": "fast"}, "`encoder` of ContextPrompt must be one of 'auto', .*Got 'fast'."),
+        ({"encoder": "shared_prefix", "position": "front"}, "names stand at the front. Got 'shared_prefix'"),
+        ({"max_tokens": 0}, "`max_tokens` of ContextPrompt must be None or at least 1. Got 0."),
+        ({"max_tokens": 0.5}, "Got 0.5."),
         ({"anchors": [{"names": ["cat", LONG], "templates": "single"}]}, "at most 72 tokens"),
         ({"anchors": [NFL, NFL]}, "anchors must differ, one loss each. Got nfl, nfl"),
         ({"anchors": [{"names": ["cat"], "templates": ["very " * 74 + "{}."]}]}, "at most 77 tokens"),
@@ -139,3 +146,38 @@ def test_generic_anchors_know_no_evaluated_name(build, spelling):
 def test_head_is_found_without_the_scope(tiny_clip):
     head = TemplatePrompt({"model": tiny_clip[0], "pretrained": tiny_clip[1]}, vocabulary=["cat"])
     assert head().shape == (1, 24)
+
+
+@pytest.mark.parametrize("changes", [{"max_tokens": 5}, {"encoder": "truncated"}, {"encoder": "reference"}], ids=str)
+def test_how_rows_are_encoded_changes_nothing_else(build, changes):
+    heads = build("nfl"), build("nfl", **changes)
+    for head in heads:
+        (head().sum() + sum(head.auxiliary_losses().values())).backward()
+    torch.testing.assert_close(heads[1](), heads[0](), atol=1e-6, rtol=0)
+    torch.testing.assert_close(heads[1].context.grad, heads[0].context.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(heads[1].eval()(), heads[0].eval()(), atol=1e-6, rtol=0)
+    assert heads[0].identity() == heads[1].identity()
+
+
+@pytest.mark.parametrize("position", ["middle", "front"])
+def test_where_the_name_stands(build, position):
+    head, usual = build("context", position=position), build("context")
+    assert head.identity()["position"] == position and usual.identity()["position"] == "end"
+    head().sum().backward()
+    assert (head() - usual()).abs().max() > 1e-3 and head.context.grad.abs().sum() > 0
+    torch.testing.assert_close(head.eval()(), head.train()(), atol=1e-6, rtol=0)
+
+
+def test_a_new_vocabulary_does_not_cost_the_context_again(build, monkeypatch):
+    calls = []
+    prefix_of = context_module.prefix_of
+    monkeypatch.setattr(context_module, "prefix_of", lambda *a, **k: calls.append(1) or prefix_of(*a, **k))
+    head = build("context").eval()
+    for names in (NAMES, MORE, [*NAMES, *MORE]):
+        head.vocabulary = names
+        torch.testing.assert_close(head(), build("context", vocabulary=names)(), atol=1e-6, rtol=0)
+    assert len(calls) == 1
+    head.context.data.add_(0.1)
+    rows = head()
+    assert len(calls) == 2
+    torch.testing.assert_close(rows, head.train()(), atol=1e-6, rtol=0)

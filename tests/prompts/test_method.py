@@ -80,9 +80,9 @@ def batches(monkeypatch) -> list[tuple[str, ...]]:
     seen = []
     encode = context_module.encode_context
 
-    def recorded(tower, context, tokens):
+    def recorded(tower, context, tokens, **options):
         seen.append(tokens.names)
-        return encode(tower, context, tokens)
+        return encode(tower, context, tokens, **options)
 
     monkeypatch.setattr(context_module, "encode_context", recorded)
     return seen

@@ -1,110 +1,305 @@
-"""Rows against open_clip's own encoder and a full-length reference, values and gradients."""
+"""Learned contexts to rows: every encoder against CoOp's own way, values and gradients."""
 
+import random
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
-from open_clip import CLIP, build_zero_shot_classifier
+from open_clip import CLIP
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from subpt_dense.text import (
     TextSpec,
     TextTower,
+    choose_encoder,
     encode_context,
     encode_templates,
-    encode_texts,
-    get_templates,
     get_tower,
     load_tower,
     pack_names,
+    prefix_of,
 )
+from subpt_dense.text import encoder as encoder_module
+from tests.text.coop import full_length_rows
 from tests.tiny_clip import tiny_config, write_tiny_clip
 
 Clip = tuple[str, str]
-TEXTS = ["a photo of a cat.", "dog", "", "a bad photo of the (very) large hot dog on a table.", "cat " * 75]
 NAMES = ["cat", "hot_dog", "car (automobile)", "wine glass", "a rather long name for one class"]
-#: Largest difference of a unit row's entries, by precision.
-ATOL = {"fp32": 1e-6, "bf16": 1e-2, "fp16": 2e-3}
+#: Largest difference of a unit row's entries from float32, by precision.
+ATOL = {"bf16": 5e-2, "fp16": 5e-3}
+WAYS: dict[str, dict] = {
+    "truncated": {"encoder": "truncated"},
+    "shared": {"encoder": "shared_prefix"},
+    "chunked": {"encoder": "shared_prefix", "max_tokens": 40},
+    "one tile at a time": {"encoder": "shared_prefix", "max_tokens": 1},
+    "auto": {},
+}
+
+
+@cache
+def random_words(count: int, seed: int) -> list[str]:
+    """Distinct names of one to six pieces, with digits, brackets, punctuation and other scripts among them."""
+    draw = random.Random(seed)
+    pieces = ["cat", "Hot", "dog's", "3.5", "(big)", "wine-glass", "x", "crêpe", "猫", "naïve", "co-op", "A&B", "zyx"]
+    names = {" ".join(draw.choices(pieces, k=draw.randint(1, 6))) for _ in range(3 * count)}
+    return sorted(names)[:count]
+
+
+VOCABULARIES = {
+    "one class": ["cat"],
+    "equal lengths": ["cat", "dog", "bird", "fish", "horse"],
+    "one token and twenty": ["cat", "dog " * 20, "hot dog"],
+    "twenty tokens alone": ["dog " * 20],
+    "brackets": ["car (automobile)", "bow (weapon)", "(x)", "bow"],
+    "punctuation": ["dog's", "x-ray", "rock & roll", "a, b", "3.5 mm jack", "what?!"],
+    "unicode": ["crêpe", "猫", "naïve café", "Ω", "smörgåsbord"],
+    "digits": ["1", "747", "route 66", "1 2 3 4 5 6 7 8 9"],
+    "names": NAMES,
+    "random": random_words(60, 0),
+    "random again": random_words(25, 1),
+}
+TOWERS: dict[str, dict] = {
+    "openai": tiny_config(),
+    "laion": {**tiny_config(), "quick_gelu": False},
+    "one layer": tiny_config(layers=1),
+    "four heads": tiny_config(heads=4, layers=3),
+    "layer scale": {**tiny_config(ls_init_value=0.5), "custom_text": True},
+    "toy length": tiny_config(context_length=40),
+}
 
 
 @pytest.fixture(scope="module")
-def tower(tiny_clip: Clip) -> TextTower:
-    return get_tower(load_tower(TextSpec(*tiny_clip)), "cpu")
+def spec(tiny_clip: Clip) -> TextSpec:
+    return TextSpec(*tiny_clip)
 
 
 @pytest.fixture(scope="module")
-def clip(tiny_clip: Clip) -> CLIP:
-    return open_clip.create_model(tiny_clip[0], pretrained=tiny_clip[1]).eval().requires_grad_(False)
+def tower(spec: TextSpec) -> TextTower:
+    return get_tower(load_tower(spec), "cpu")
 
 
-def full_length_rows(clip: CLIP, context: Tensor, names: list[str]) -> Tensor:
-    """CoOp's way: tokenise with placeholders, overwrite their embeddings, and encode all 77 positions."""
-    length = context.shape[0]
-    texts = [" ".join(["X"] * length + [name.replace("_", " ") + "."]) for name in names]
-    tokens = open_clip.tokenize(texts, context_length=clip.context_length)
-    embedded = clip.token_embedding(tokens)  # [N, 77, W]
-    shared = context.expand(len(names), -1, -1)
-    embedded = torch.cat([embedded[:, :1], shared, embedded[:, 1 + length :]], dim=1)
-    hidden = clip.transformer(embedded + clip.positional_embedding, attn_mask=clip.attn_mask)
-    hidden = clip.ln_final(hidden)[torch.arange(len(names)), tokens.argmax(dim=-1)]
-    return normalize(hidden @ clip.text_projection, dim=-1)
+@pytest.fixture(scope="module")
+def clip(spec: TextSpec) -> CLIP:
+    return open_clip.create_model(spec.model, pretrained=spec.pretrained).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("batch", [1, 2, 256])
-def test_texts_equal_open_clips(tiny_clip: Clip, precision: str, batch: int) -> None:
-    tower = get_tower(load_tower(TextSpec(*tiny_clip, precision)), "cpu")
-    clip = open_clip.create_model(tiny_clip[0], pretrained=tiny_clip[1], precision=precision).eval()
+def double(spec: TextSpec) -> tuple[CLIP, TextTower]:
+    """The model and its text tower in float64."""
+    clip = open_clip.create_model(spec.model, pretrained=spec.pretrained).eval().double().requires_grad_(False)
+    return clip, get_tower(load_tower(spec), "cpu").copy_to(torch.device("cpu"), torch.float64)
+
+
+@pytest.fixture(scope="module")
+def doubled(spec: TextSpec) -> tuple[CLIP, TextTower]:
+    return double(spec)
+
+
+def rows_and_gradient(compute, start: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    context = start.clone().requires_grad_()
+    rows = compute(context)
+    (rows * weight).sum().backward()
+    assert context.grad is not None
+    return rows.detach(), context.grad
+
+
+def compare(clip: CLIP, tower: TextTower, names: Sequence[str], length: int, way: dict, limit: float) -> None:
+    """Features within ``limit``, the gradient within ``limit`` of its norm."""
+    torch.manual_seed(length)
+    start = torch.randn(length, tower.width, dtype=tower.wide_dtype) * 0.1
+    weight = torch.randn(len(names), tower.embed_dim, dtype=tower.wide_dtype)
+    tokens = pack_names(tower, names, length)
+    rows, gradient = rows_and_gradient(lambda c: encode_context(tower, c, tokens, **way), start, weight)
+    wanted, slope = rows_and_gradient(lambda c: full_length_rows(clip, c, names), start, weight)
+    assert rows.dtype == tower.wide_dtype and rows.shape == wanted.shape
+    assert (rows - wanted).abs().max() <= limit
+    assert (gradient - slope).norm() <= limit * slope.norm()
+    assert length == 0 or slope.norm() > 1e-3
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("names", VOCABULARIES.values(), ids=VOCABULARIES)
+def test_exact_in_float64(doubled: tuple[CLIP, TextTower], names: list[str], way: dict) -> None:
+    compare(*doubled, names, 4, way, 1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("names", VOCABULARIES.values(), ids=VOCABULARIES)
+def test_exact_in_float32(clip: CLIP, tower: TextTower, names: list[str], way: dict) -> None:
+    compare(clip, tower, names, 4, way, 1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("length", [0, 1, 16, 60])
+def test_exact_at_every_context_length(doubled: tuple[CLIP, TextTower], length: int, way: dict) -> None:
+    compare(*doubled, NAMES, length, way, 1e-12)
+
+
+@pytest.mark.parametrize("config", TOWERS.values(), ids=TOWERS)
+@pytest.mark.parametrize("way", ["shared", "chunked"])
+def test_exact_for_every_causal_tower(tmp_path: Path, config: dict, way: str) -> None:
+    clip, tower = double(TextSpec(*write_tiny_clip(tmp_path, config=config)))
+    assert choose_encoder(tower)[0] == "shared_prefix"
+    text = getattr(clip, "text", clip)
+    text.context_length = config["text_cfg"]["context_length"]
+    compare(text, tower, NAMES, 4, WAYS[way], 1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_permuted_names_permute_rows(doubled: tuple[CLIP, TextTower], way: dict) -> None:
+    tower, names = doubled[1], random_words(30, 2)
+    order = random.Random(0).sample(range(30), 30)
+    context = torch.randn(4, 32, dtype=torch.float64)
+    rows = encode_context(tower, context, pack_names(tower, names, 4), **way)
+    again = encode_context(tower, context, pack_names(tower, [names[i] for i in order], 4), **way)
+    torch.testing.assert_close(again, rows[order], atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_another_class_changes_no_other_row(doubled: tuple[CLIP, TextTower], way: dict) -> None:
+    tower, names = doubled[1], random_words(30, 3)
+    context = torch.randn(4, 32, dtype=torch.float64)
+    rows = encode_context(tower, context, pack_names(tower, names, 4), **way)
+    more = encode_context(tower, context, pack_names(tower, ["dog " * 15, *names, "zebra"], 4), **way)
+    torch.testing.assert_close(more[1:-1], rows, atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_autocast_changes_nothing(tower: TextTower, way: dict) -> None:
+    start, tokens = torch.randn(4, 32), pack_names(tower, NAMES, 4)
+    weight = torch.randn(len(NAMES), 24)
+    plain = rows_and_gradient(lambda c: encode_context(tower, c, tokens, **way), start, weight)
+
+    def encode_under_autocast(context: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return encode_context(tower, context, tokens, **way)
+
+    cast = rows_and_gradient(encode_under_autocast, start, weight)
+    assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))
+
+
+def test_a_known_prefix_serves_every_vocabulary(doubled: tuple[CLIP, TextTower]) -> None:
+    tower = doubled[1]
+    context = torch.randn(4, 32, dtype=torch.float64)
+    prefix = prefix_of(tower, context)
+    for names in (NAMES, ["zebra"], random_words(30, 4)):
+        tokens = pack_names(tower, names, 4)
+        for limit in (None, 20):
+            rows = encode_context(tower, context, tokens, prefix=prefix, max_tokens=limit)
+            torch.testing.assert_close(rows, encode_context(tower, context, tokens), atol=1e-13, rtol=0)
+    assert prefix_of(tower, context, encoder="truncated") is None
+    assert prefix_of(tower, context, position="front") is None
+
+
+@pytest.mark.parametrize("encoder", ["auto", "truncated", "reference"])
+def test_a_context_for_every_name(doubled: tuple[CLIP, TextTower], encoder: str) -> None:
+    clip, tower = doubled
+    torch.manual_seed(0)
+    start, weight = torch.randn(len(NAMES), 4, 32).double(), torch.randn(len(NAMES), 24).double()
+    tokens = pack_names(tower, NAMES, 4)
+    rows, grad = rows_and_gradient(lambda c: encode_context(tower, c, tokens, encoder=encoder), start, weight)
+    wanted, slope = rows_and_gradient(lambda c: full_length_rows(clip, c, NAMES), start, weight)
+    torch.testing.assert_close(rows, wanted, atol=1e-12, rtol=0)
+    torch.testing.assert_close(grad, slope, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("position", ["front", "middle"])
+@pytest.mark.parametrize("length", [1, 4, 5])
+def test_words_around_a_name_are_the_written_prompt(tower: TextTower, position: str, length: int) -> None:
+    words = ["a", "photo", "of", "my", "big"][:length]
+    first = length // 2 if position == "middle" else 0
+    written = [" ".join([*words[:first], "{}", *words[first:]]) + "."]
+    context = tower.token_embedding.weight[torch.tensor(tower.token_ids(" ".join(words)))]
+    rows = encode_context(tower, context, pack_names(tower, NAMES, length, position))
+    torch.testing.assert_close(rows, encode_templates(tower, NAMES, written), atol=1e-6, rtol=0)
+
+
+CHOICES = [
+    ({}, {}, "shared_prefix", "the tower is causal and all names follow one context"),
+    ({}, {"class_specific": True}, "truncated", "a context of its own"),
+    ({}, {"position": "front"}, "truncated", "names stand at the front"),
+    ({"qk_norm": True}, {}, "truncated", "its blocks are CustomResidualAttentionBlock"),
+    ({"no_causal_mask": True}, {}, "reference", "not causal"),
+    ({"pool_type": "last"}, {}, "reference", "read at its last token"),
+]
+
+
+@pytest.mark.parametrize(("text", "asked", "encoder", "reason"), CHOICES, ids=[case[3] for case in CHOICES])
+def test_the_choice_follows_tower_and_context(
+    tmp_path: Path, text: dict, asked: dict, encoder: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**tiny_config(**text), "custom_text": True}
+    tower = get_tower(load_tower(TextSpec(*write_tiny_clip(tmp_path, config=config))), "cpu")
+    chosen, why = choose_encoder(tower, **asked)
+    assert chosen == encoder and reason in why
+    context = torch.randn(len(NAMES), 4, 32) if asked.get("class_specific") else torch.randn(4, 32)
+    tokens = pack_names(tower, NAMES, 4, asked.get("position", "end"))
+    told: list[str] = []
+    monkeypatch.setattr(encoder_module, "print_log", lambda message, logger: told.append(message))
+    rows = [encode_context(tower, context, tokens, encoder=each) for each in ("auto", "auto", "reference")]
+    torch.testing.assert_close(rows[0], rows[2], atol=1e-6, rtol=0)
+    assert told[0] == f"text encoder of {tower.model} (torch.float32, cpu): {encoder}: {why}"
+    assert told[1:] == [] if encoder == "reference" else f"reference: as asked, in place of {encoder}" in told[1]
+    assert len(told) <= 2
+    better = {"truncated": "shared_prefix", "reference": "truncated"}.get(encoder)
+    if better:
+        with pytest.raises(ValueError, match=f"`encoder` of encode_context must be 'auto' or .*Got '{better}'"):
+            encode_context(tower, context, tokens, encoder=better)
+
+
+@pytest.mark.parametrize("text", [{"no_causal_mask": True}, {"pool_type": "last"}], ids=str)
+def test_other_towers_are_encoded_as_open_clip_does(tmp_path: Path, text: dict) -> None:
+    """Words as context make a written prompt, which open_clip itself can encode."""
+    spec = TextSpec(*write_tiny_clip(tmp_path, config={**tiny_config(**text), "custom_text": True}))
+    tower = get_tower(load_tower(spec), "cpu")
+    context = tower.token_embedding.weight[torch.tensor(tower.token_ids("a photo of a"))]
+    rows = encode_context(tower, context, pack_names(tower, NAMES, 4))
+    clip = open_clip.create_model(spec.model, pretrained=spec.pretrained).eval()
+    texts = [f"a photo of a {name.replace('_', ' ')}." for name in NAMES]
     with torch.no_grad():
-        reference = normalize(clip.encode_text(open_clip.tokenize(TEXTS)).float(), dim=-1)
-    rows = encode_texts(tower, TEXTS, batch=batch)
-    assert rows.dtype == torch.float32 and not rows.requires_grad
-    torch.testing.assert_close(rows, reference, atol=ATOL[precision], rtol=0)
-    torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(TEXTS)), atol=1e-6, rtol=0)
+        wanted = clip.encode_text(open_clip.tokenize(texts), normalize=True)
+    torch.testing.assert_close(rows, wanted, atol=1e-6, rtol=0)
 
 
-def test_different_texts_give_different_rows(tower: TextTower) -> None:
-    rows = encode_texts(tower, TEXTS)
-    assert (rows @ rows.T).triu(1).max() < 0.999
+@pytest.mark.parametrize("way", ["shared", "chunked"])
+def test_what_is_saved_for_backward(tower: TextTower, way: str) -> None:
+    """Bounded by a chunk where there is one; never the prefix once for every name."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    tokens = pack_names(tower, random_words(60, 0), 16)
+    context = torch.randn(16, 32, requires_grad=True)
+    encode_context(tower, context, tokens, **WAYS[way])  # constants and checks
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        rows = encode_context(tower, context, tokens, **WAYS[way])
+    per_token = sum(kept.values()) / 4 / (len(tokens.tiles.ids) + 17)
+    assert rows.requires_grad
+    # Of W: two norms' inputs, q, k, v and the MLP's inner layer, in 1 1/2 of 2 layers; and the attention's weights.
+    assert per_token < (2 * 9 * 32 + 2 * 2 * 50 if way == "shared" else 200)
+
+
+def test_nothing_to_encode(tower: TextTower) -> None:
+    assert encode_context(tower, torch.zeros(2, 32), pack_names(tower, [], 2)).shape == (0, 24)
 
 
 @pytest.mark.parametrize(
-    "text", [{"proj_bias": True}, {"proj_type": "none"}, {"ls_init_value": 0.5}, {"qk_norm": True}]
+    ("shape", "changes", "message"),
+    [
+        ((3, 32), {}, r"must be \[M, W\] = \[4, 32\], or \[N, M, W\] with N = 5\. Got \[3, 32\]\."),
+        ((4, 24), {}, r"= \[4, 32\], .* Got \[4, 24\]\."),
+        ((1, 4, 32), {}, r"Got \[1, 4, 32\]\."),
+        ((4, 32), {"max_tokens": 0}, "`max_tokens` of encode_context must be at least 1, or None. Got 0."),
+        ((4, 32), {"encoder": "fast"}, "must be 'auto' or one of 'reference', 'truncated', 'shared_prefix' here"),
+    ],
 )
-def test_other_text_towers_equal_open_clips(tmp_path: Path, text: dict) -> None:
-    spec = TextSpec(*write_tiny_clip(tmp_path, config={**tiny_config(**text), "custom_text": True}))
-    clip = open_clip.create_model(spec.model, pretrained=spec.pretrained).eval()
-    reference = clip.encode_text(open_clip.tokenize(TEXTS), normalize=True).detach()
-    rows = encode_texts(get_tower(load_tower(spec), "cpu"), TEXTS)
-    torch.testing.assert_close(rows, reference, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("length", [0, 1, 4, 16, 60])
-def test_context_equals_the_full_length_reference(tower: TextTower, clip: CLIP, length: int) -> None:
-    torch.manual_seed(length)
-    start = torch.randn(length, 32) * 0.1
-    weight = torch.randn(len(NAMES), 24)
-    rows, grads = [], []
-    tokens = pack_names(tower, NAMES, length)
-    for encode in (lambda c: encode_context(tower, c, tokens), lambda c: full_length_rows(clip, c, NAMES)):
-        context = start.clone().requires_grad_()
-        out = encode(context)
-        (out * weight).sum().backward()
-        rows.append(out.detach())
-        grads.append(context.grad)
-    torch.testing.assert_close(rows[0], rows[1], atol=1e-6, rtol=0)
-    torch.testing.assert_close(grads[0], grads[1], atol=1e-6, rtol=1e-5)
-    assert length == 0 or grads[0].abs().max() > 1e-3
-
-
-def test_in_double_precision_the_cut_is_exact(tiny_clip: Clip, clip: CLIP) -> None:
-    double = open_clip.create_model(tiny_clip[0], pretrained=tiny_clip[1]).eval().double().requires_grad_(False)
-    tower = TextTower.from_open_clip(double, model=tiny_clip[0], pretrained=tiny_clip[1])
-    context = torch.randn(4, 32)
-    rows = encode_context(tower, context, pack_names(tower, NAMES, 4))
-    torch.testing.assert_close(rows, full_length_rows(double, context.double(), NAMES).float(), atol=1e-7, rtol=0)
+def test_refusals(tower: TextTower, shape: tuple[int, ...], changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encode_context(tower, torch.zeros(shape), pack_names(tower, NAMES, 4), **changes)
 
 
 def test_word_embeddings_as_context_are_the_written_prompt(tower: TextTower) -> None:
@@ -130,7 +325,7 @@ def test_a_low_precision_tower_keeps_a_float32_context(tiny_clip: Clip, tower: T
     rows = encode_context(low, context, tokens)
     rows[:, 0].sum().backward()
     assert rows.dtype == torch.float32 and context.grad is not None and context.grad.dtype == torch.float32
-    torch.testing.assert_close(rows, encode_context(tower, context, tokens), atol=3 * ATOL[precision], rtol=0)
+    torch.testing.assert_close(rows, encode_context(tower, context, tokens), atol=ATOL[precision], rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -140,58 +335,9 @@ def test_contexts_of_other_dtypes_are_computed_in_float32(tower: TextTower, dtyp
     assert torch.equal(encode_context(tower, context, tokens), encode_context(tower, context.float(), tokens))
 
 
-def test_autocast_changes_nothing(tower: TextTower) -> None:
-    context, tokens = torch.randn(4, 32), pack_names(tower, NAMES, 4)
-    plain = encode_context(tower, context, tokens), encode_texts(tower, TEXTS)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        cast = encode_context(tower, context, tokens), encode_texts(tower, TEXTS)
-    assert all(torch.equal(a, b) for a, b in zip(plain, cast, strict=True))
-
-
-def test_rows_made_in_inference_mode_are_ordinary(tower: TextTower) -> None:
-    with torch.inference_mode():
-        rows = encode_templates(tower, NAMES, "toy")
-    assert not rows.is_inference() and not rows.requires_grad
-
-
-def test_nothing_to_encode(tower: TextTower) -> None:
-    assert encode_texts(tower, []).shape == (0, 24)
-    assert encode_templates(tower, [], "toy").shape == (0, 24)
-    assert encode_context(tower, torch.zeros(2, 32), pack_names(tower, [], 2)).shape == (0, 24)
-
-
-@pytest.mark.parametrize("templates", ["single", "toy", ["a {}!", "{}"]])
-def test_templates_equal_open_clips_zero_shot_classifier(
-    tower: TextTower, clip: CLIP, templates: str | list[str]
-) -> None:
-    names = [name.replace("_", " ") for name in NAMES]
-    reference = build_zero_shot_classifier(clip, open_clip.tokenize, names, get_templates(templates)).T
-    torch.testing.assert_close(encode_templates(tower, NAMES, templates, batch=4), reference, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("shape", "length", "message"),
-    [
-        ((3, 32), 4, r"`context` of encode_context must be \[M, W\] = \[4, 32\]\. Got \[3, 32\]\."),
-        ((4, 24), 4, r"= \[4, 32\]\. Got \[4, 24\]\."),
-        ((1, 4, 32), 4, r"Got \[1, 4, 32\]\."),
-    ],
-)
-def test_context_of_another_shape(tower: TextTower, shape: tuple[int, ...], length: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        encode_context(tower, torch.zeros(shape), pack_names(tower, NAMES, length))
-
-
 def test_context_on_another_device(tower: TextTower) -> None:
     with pytest.raises(ValueError, match="must be on the tower's cpu. Got meta."):
         encode_context(tower, torch.zeros(2, 32, device="meta"), pack_names(tower, NAMES, 2))
-
-
-def test_other_refusals(tower: TextTower) -> None:
-    with pytest.raises(ValueError, match="`batch` of encode_texts must be at least 1. Got 0."):
-        encode_texts(tower, ["cat"], batch=0)
-    with pytest.raises(ValueError, match="must have at most 77 tokens"):
-        encode_templates(tower, ["cat " * 80], "single")
 
 
 @pytest.mark.gpu

@@ -23,20 +23,23 @@ def test_as_coop_lays_out_placeholders(tower: TextTower, length: int) -> None:
     spelled = ["cat.", "hot dog.", "car (automobile).", "Crêpe pan."]
     reference = open_clip.tokenize([" ".join(["X"] * length + [text]) for text in spelled])  # [N, 77]
     longest = int(reference.argmax(dim=1).max()) + 1
-    assert torch.equal(tokens.suffix, reference[:, 1 + length : longest])
+    shared = torch.arange(longest).sub(1).clamp(-1, length).unique()[1:-1] + 1  # where the context goes
+    assert torch.equal(tokens.slots, shared.expand(4, -1))
+    reference[:, shared] = 0
+    assert torch.equal(tokens.ids, reference[:, :longest])
     assert torch.equal(tokens.end, reference.argmax(dim=1))
     assert (tokens.names, tokens.context_length, len(tokens)) == (tuple(names), length, 4)
 
 
 def test_a_closing_bracket_joins_the_full_stop(tower: TextTower) -> None:
-    suffix = pack_names(tower, ["car (automobile)"], 4).suffix[0].tolist()
+    suffix = pack_names(tower, ["car (automobile)"], 4).ids[0, 5:].tolist()
     separate = open_clip.tokenize(["car (automobile)"])[0].tolist()
     assert suffix.index(EOT) == separate.index(EOT) - 1  # [SOS] aside, no token more than without the full stop
 
 
 def test_a_name_may_occur_twice_and_none_is_empty(tower: TextTower) -> None:
     tokens = pack_names(tower, ["cat", "cat"], 2)
-    assert torch.equal(tokens.suffix[0], tokens.suffix[1])
+    assert torch.equal(tokens.ids[0], tokens.ids[1])
     assert len(pack_names(tower, [], 2)) == 0
 
 

@@ -8,7 +8,7 @@ model = dict(
         text=dict(model="ViT-B-32-quickgelu", pretrained="openai"),
         templates="imagenet80",
         names=dict(
-            generic=dict(vocabulary="imagenet", exclude="coco_ovd", limit=256),  # of 902: they cost memory
+            generic=dict(vocabulary="imagenet", exclude="coco_ovd"),  # 902 names
             heldout=dict(split="coco_ovd", group="novel"),
         ),
     ),
