@@ -1,10 +1,12 @@
 """The fast encoder: one prefix for all classes, packed suffixes, and nothing that never reaches a row.
 
 Exact, and as many times cheaper than the usual way as it has fewer tokens, about: `[SOS] v1..vM` is computed once and
-not N times, suffixes end at their [EOT], the last layer computes [EOT] rows only, and what the context cannot reach
-(the suffixes' queries, keys and values in the first layer) is computed once per vocabulary.
+not N times, names that begin alike share their first tokens, suffixes end at their [EOT], the last layer computes
+[EOT] rows only, and what the context cannot reach (the suffixes' queries, keys and values in the first layer) is
+computed once per vocabulary.
 
-Legend: N classes, P = 1 + M prefix tokens, T packed suffix tokens, W text width, H heads of d, D embedding.
+Legend: N classes, E <= N distinct ends, P = 1 + M prefix tokens, T packed suffix tokens, W text width, H heads of d,
+D embedding.
 """
 
 from collections.abc import Sequence
@@ -108,7 +110,7 @@ def encode_shared_prefix(
 
 
 def _encode_jointly(tower: TextTower, context: Tensor, tiles: Tiles, constants: _Constants) -> Tensor:
-    """Rows in tile order; prefix and suffixes go through each layer as one matrix, which small batches need."""
+    """Rows of the ends ``[E, D]``; prefix and suffixes pass each layer as one matrix, which small batches need."""
     start = _embed_prefix(tower, context)
     sizes = [len(start), len(tiles.ids)]
     hidden = torch.cat([start, constants.hidden])  # [P + T, W]
@@ -127,7 +129,7 @@ def _encode_jointly(tower: TextTower, context: Tensor, tiles: Tiles, constants: 
 
 
 def _encode_suffixes(tower: TextTower, prefix: Sequence[KeysValues], tiles: Tiles, constants: _Constants) -> Tensor:
-    """Rows in tile order, the prefix being known."""
+    """Rows of the ends ``[E, D]``, the prefix being known."""
     *blocks, last = _blocks(tower)
     hidden = constants.hidden
     for i, block in enumerate(blocks):
@@ -140,7 +142,7 @@ def _encode_suffixes(tower: TextTower, prefix: Sequence[KeysValues], tiles: Tile
 def _read_ends(
     tower: TextTower, hidden: Tensor, normed: Tensor, keys_values: Tensor, prefix: KeysValues, tiles: Tiles
 ) -> Tensor:
-    """The last layer: of the suffixes' T rows only the N that are read have queries and pass the MLP."""
+    """The last layer: of the suffixes' T rows only the E that are read have queries and pass the MLP."""
     block = _blocks(tower)[-1]
     query = _project_in(block, normed[tiles.ends], slice(tower.width))
     queries = torch.zeros_like(hidden).index_copy(0, tiles.ends, query)  # the others' results are dropped

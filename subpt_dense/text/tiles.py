@@ -1,32 +1,38 @@
 """Suffixes of unequal length packed into equal tiles (N classes, T packed tokens, B tokens a tile, P tokens before).
 
-Batched matrix products want equal shapes, and suffixes differ in length. Buckets of equal length need a set of kernels
-each; tiles that hold several whole suffixes need one set for all, and a mask that keeps the suffixes of a tile apart.
+Suffixes that begin alike share their first tokens, as all share the prefix: in a causal tower a token's state depends
+on what stands before it alone. What is left of them is a forest, and batched matrix products want equal shapes.
+Buckets of equal size would need a set of kernels each; tiles that hold several whole trees need one set for all, and a
+mask that lets a token see its ancestors only.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 _SEARCHED = 32  # tile sizes tried, beyond the longest suffix when that is longer
 
+_Suffix = tuple[int, ...]
+_Tree = list[_Suffix]  # suffixes with one first token, sorted: neighbours share the longest beginnings
+
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """A vocabulary's suffixes, tile after tile; a class never crosses a tile's edge.
+    """A vocabulary's suffixes, tile after tile; what a token sees never crosses a tile's edge.
 
     Attributes:
         size: B.
         ids: Token ids, zeros where a tile has room left, ``[T]`` int64, T a multiple of B.
         positions: Positions in the whole prompt, ``[T]`` int64.
-        mask: Added to the scores within a tile, ``[T / B, B, B]``: 0 from a token to its own class up to itself, else
-            -inf.
-        ends: Row of each class's [EOT], in tile order, ``[N]`` int64.
-        rank: Where in tile order a class is, ``[N]`` int64: ``rows_in_tile_order[rank]`` are the rows in order.
-        counts: Classes in each tile.
+        mask: Added to the scores within a tile, ``[T / B, B, B]``: 0 from a token to itself and to the tokens of its
+            suffix before it, else -inf.
+        ends: Rows of the distinct suffixes' [EOT], ascending, ``[E]`` int64, E <= N.
+        rank: Which of the ends is a class's, ``[N]`` int64.
+        counts: Ends in each tile.
     """
 
     size: int
@@ -40,10 +46,15 @@ class Tiles:
     def __len__(self) -> int:
         return len(self.counts)
 
+    def to(self, device: torch.device) -> "Tiles":
+        """On another device."""
+        ids, positions, mask = self.ids.to(device), self.positions.to(device), self.mask.to(device)
+        return Tiles(self.size, ids, positions, mask, self.ends.to(device), self.rank.to(device), self.counts)
+
     def split(self, max_tokens: int) -> list["Tiles"]:
         """Consecutive parts of at most ``max_tokens`` tokens (one tile at least), each a whole by itself.
 
-        The parts' rows in tile order, one after the other, are the whole's; their ``rank`` says so.
+        The parts' ends, one part after the other, are the whole's; each part's ``rank`` counts its own.
         """
         step = max(1, max_tokens // self.size)
         parts, seen = [], 0
@@ -59,71 +70,95 @@ class Tiles:
 
 
 @torch.inference_mode(False)  # what is kept here will meet a graph, wherever it was first asked for
-def pack_tiles(suffixes: Tensor, lengths: Sequence[int], start: int, width: int) -> Tiles:
+def pack_tiles(suffixes: Sequence[Sequence[int]], start: int, width: int) -> Tiles:
     """Pack suffixes into tiles of the size that costs least.
 
     Args:
-        suffixes: Token ids, padded at the end, ``[N, S]`` int64.
-        lengths: Of the N suffixes, >= 1.
+        suffixes: Token ids of the N suffixes, each with one at least.
         start: P, the position of every suffix's first token in its prompt.
         width: W of the tower, which weighs a tile's unused tokens against its larger attention.
+
+    Returns:
+        Tensors on the CPU.
     """
-    size, patterns = _best_size(Counter(lengths), width)
-    waiting: dict[int, deque[int]] = {}
-    for index, length in enumerate(lengths):
-        waiting.setdefault(length, deque()).append(index)
-    owner = torch.full((len(patterns), size), -1)  # the class a token belongs to
-    offset = torch.zeros(len(patterns), size, dtype=torch.long)
-    order, ends = [], []
-    for tile, pattern in enumerate(patterns):
-        row = 0
-        for length in pattern:
-            index = waiting[length].popleft()
-            owner[tile, row : row + length] = index
-            offset[tile, row : row + length] = torch.arange(length)
-            row += length
-            order.append(index)
-            ends.append(tile * size + row - 1)
-    device = suffixes.device
-    owner, offset = owner.to(device), offset.to(device)
-    visible = (owner[:, :, None] == owner[:, None, :]).tril()
-    mask = torch.zeros(visible.shape, device=device).masked_fill_(~visible, float("-inf"))
-    ids = torch.where(owner >= 0, suffixes[owner, offset], 0) if len(lengths) else owner
-    rank = torch.empty(len(order), dtype=torch.long)
-    rank[order] = torch.arange(len(order))
-    return Tiles(
-        size,
-        ids.flatten(),
-        (start + offset).flatten(),
-        mask,
-        torch.tensor(ends, dtype=torch.long, device=device),
-        rank.to(device),
-        tuple(map(len, patterns)),
-    )
+    distinct = sorted(set(map(tuple, suffixes)))
+    size, tiles = _best_size([list(tree) for _, tree in groupby(distinct, key=lambda suffix: suffix[0])], width)
+    ids, positions = torch.zeros(2, len(tiles), size, dtype=torch.long)
+    mask = torch.full((len(tiles), size, size), float("-inf"))
+    mask.diagonal(dim1=1, dim2=2).zero_()
+    ends: dict[_Suffix, int] = {}
+    counts = []
+    for tile, trees in enumerate(tiles):
+        row, path = 0, list[int]()  # the rows of the suffix that is written
+        before: _Suffix = ()
+        for suffix in (suffix for tree in trees for suffix in tree):
+            path = path[: _common(before, suffix)]
+            for token in suffix[len(path) :]:
+                path.append(row)
+                ids[tile, row], positions[tile, row] = token, start + len(path) - 1
+                mask[tile, row, path] = 0
+                row += 1
+            ends[suffix] = tile * size + path[-1]
+            before = suffix
+        counts.append(sum(map(len, trees)))
+    places = {suffix: place for place, suffix in enumerate(ends)}
+    rank = torch.tensor([places[tuple(suffix)] for suffix in suffixes], dtype=torch.long)
+    rows = torch.tensor(list(ends.values()), dtype=torch.long)
+    return Tiles(size, ids.flatten(), positions.flatten(), mask, rows, rank, tuple(counts))
 
 
-def _best_size(counts: Counter[int], width: int) -> tuple[int, list[list[int]]]:
-    """The cheapest tile size for suffixes with these lengths, and the lengths in each tile."""
-    longest = max(counts, default=1)
-    packed = {size: _fill(counts, size) for size in range(longest, max(longest, _SEARCHED) + 1)}
-    # A token costs 12 W multiplications (in units of W) and about 8 B for scores and softmax over its tile.
-    size = min(packed, key=lambda size: len(packed[size]) * size * (12 * width + 8 * size))
-    return size, packed[size]
+def _common(a: _Suffix, b: _Suffix) -> int:
+    """How many first tokens two suffixes share."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _best_size(trees: Sequence[_Tree], width: int) -> tuple[int, list[list[_Tree]]]:
+    """The cheapest tile size, and the trees in each tile; trees larger than a tile are cut into several."""
+    longest = max((len(suffix) for tree in trees for suffix in tree), default=1)
+    whole = [piece for tree in trees for piece in _cut(tree, None)]
+    best, cost = None, float("inf")
+    for size in range(longest, max(longest, _SEARCHED) + 1):
+        pieces = [p for n, tree in whole for p in ([(n, tree)] if n <= size else _cut(tree, size))]
+        tiles = _fill(Counter(n for n, _ in pieces), size)
+        # A token costs 12 W multiplications (in units of W) and about 8 B for scores and softmax over its tile.
+        if len(tiles) * size * (12 * width + 8 * size) < cost:
+            best, cost = (size, pieces, tiles), len(tiles) * size * (12 * width + 8 * size)
+    if best is None:
+        return longest, []
+    size, pieces, tiles = best
+    waiting: dict[int, list[_Tree]] = {}
+    for tokens, tree in pieces:
+        waiting.setdefault(tokens, []).append(tree)
+    return size, [[waiting[tokens].pop() for tokens in tile] for tile in tiles]
 
 
 def _fill(counts: Counter[int], size: int) -> list[list[int]]:
-    """Tiles of ``size`` filled greedily with the longest suffix that still fits; equal tiles are found at once."""
-    left = Counter(counts)
-    tiles: list[list[int]] = []
+    """Tree sizes in each tile, the largest that still fits first; tiles that come out equal are found at once."""
+    left, tiles = Counter(counts), list[list[int]]()
     while left:
         room, taken = size, Counter[int]()
-        for length in sorted(left, reverse=True):
-            taken[length] = min(left[length], room // length)
-            room -= length * taken[length]
+        for tokens in sorted(left, reverse=True):
+            taken[tokens] = min(left[tokens], room // tokens)
+            room -= tokens * taken[tokens]
         taken = +taken
-        times = min(left[length] // number for length, number in taken.items())
-        tiles += [sorted(taken.elements(), reverse=True)] * times
-        for length, number in taken.items():
-            left[length] -= number * times
+        times = min(left[tokens] // number for tokens, number in taken.items())
+        tiles += [list(taken.elements())] * times
+        for tokens, number in taken.items():
+            left[tokens] -= number * times
         left = +left
     return tiles
+
+
+def _cut(tree: _Tree, size: int | None) -> list[tuple[int, _Tree]]:
+    """Pieces of at most ``size`` tokens (``None``: one piece), with their sizes; what two share is computed twice."""
+    pieces: list[tuple[int, _Tree]] = []
+    for suffix in tree:
+        if pieces:
+            tokens, piece = pieces[-1]
+            more = len(suffix) - _common(piece[-1], suffix)
+            if size is None or tokens + more <= size:
+                piece.append(suffix)
+                pieces[-1] = (tokens + more, piece)
+                continue
+        pieces.append((len(suffix), [suffix]))
+    return pieces

@@ -43,7 +43,8 @@ class PromptTokens:
     def tiles(self) -> Tiles:
         """`name. [EOT]` of every class packed without padding, for prompts that share what stands before it."""
         start = 1 + self.context_length
-        return pack_tiles(self.ids[:, start:], (self.end - self.context_length).tolist(), start, self.width)
+        suffixes = [row[start : end + 1] for row, end in zip(self.ids.tolist(), self.end.tolist(), strict=True)]
+        return pack_tiles(suffixes, start, self.width).to(self.ids.device)
 
 
 @torch.inference_mode(False)

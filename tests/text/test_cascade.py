@@ -13,7 +13,7 @@ LENGTHS = [3, 1, 5, 3, 2, 4]
 
 
 def tiles() -> Tiles:
-    return pack_tiles(torch.ones(len(LENGTHS), 5, dtype=torch.long), LENGTHS, 7, 32)
+    return pack_tiles([[i + 1] * length for i, length in enumerate(LENGTHS)], 7, 32)
 
 
 def draw(prefix: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
