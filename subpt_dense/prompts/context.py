@@ -14,10 +14,11 @@ from subpt_dense.registry import MODELS
 from subpt_dense.text import (
     ENCODERS,
     POSITIONS,
-    KeysValues,
+    Prefix,
     PromptTokens,
     TextSpec,
     check_fit,
+    check_max_tokens,
     clean_name,
     encode_context,
     pack_names,
@@ -37,7 +38,7 @@ class _Frozen(NamedTuple):
     """A context's values, and what any vocabulary needs of them."""
 
     context: Tensor
-    prefix: tuple[KeysValues, ...] | None
+    prefix: Prefix | None
 
 
 @MODELS.register_module()
@@ -58,8 +59,9 @@ class ContextPrompt(TowerPrompt):
         position: Where the name stands: ``"end"``, ``"middle"`` or ``"front"`` (see
             :func:`subpt_dense.text.pack_names`). Only names at the end are encoded the fast way.
         encoder: ``"auto"``, or the one to insist on, see :func:`subpt_dense.text.encode_context`.
-        max_tokens: At most so many tokens of the names at a time, >= 1: a step's memory no longer grows with the
-            vocabulary, and its text part takes about half as long again. ``None``: all at once.
+        max_tokens: At most so many tokens at a time, >= 1 (but one packed tile, or one prompt): the memory a step keeps
+            for backward no longer grows with the vocabulary, and its text part takes about half as long again.
+            ``None``: all at once.
         anchors: Configs of :class:`subpt_dense.losses.TextAnchor` (``type`` may be left out), or the anchors.
         vocabulary: Class names in label order; may be set later.
 
@@ -98,6 +100,7 @@ class ContextPrompt(TowerPrompt):
         self._check_anchors()
         self._batch: Held[TrainingBatch] = Held()
         self._frozen: Held[_Frozen] = Held()
+        self._tokens: Held[PromptTokens] = Held()
         self._rows: Held[Tensor] = Held()
         self._due: Held[_Due] = Held()
         if vocabulary:
@@ -108,9 +111,8 @@ class ContextPrompt(TowerPrompt):
             if value not in allowed:
                 choice = ", ".join(map(repr, allowed))
                 raise ValueError(f"`{name}` of ContextPrompt must be one of {choice}. Got {value!r}.")
-        if self.max_tokens is not None and not (type(self.max_tokens) is int and self.max_tokens >= 1):
-            raise ValueError(f"`max_tokens` of ContextPrompt must be None or at least 1. Got {self.max_tokens!r}.")
-        resolve_encoder(self.tower(torch.device("cpu")), self.encoder, self.position)
+        check_max_tokens(self.max_tokens, "ContextPrompt")
+        resolve_encoder(self.tower(torch.device("cpu")), self.encoder, self.position, owner="ContextPrompt")
 
     def _initial(self, length: int, std: float, words: str | None) -> Tensor:
         """The first context, ``[M, W]`` float32."""
@@ -177,24 +179,30 @@ class ContextPrompt(TowerPrompt):
             self._due.put(_Due(held, batch.targets))
         return features[: len(names)]
 
-    def _encode(self, context: Tensor, tokens: PromptTokens, prefix: tuple[KeysValues, ...] | None = None) -> Tensor:
+    def _encode(self, context: Tensor, tokens: PromptTokens, prefix: Prefix | None = None) -> Tensor:
         tower = self.tower(context.device)
         return encode_context(tower, context, tokens, encoder=self.encoder, max_tokens=self.max_tokens, prefix=prefix)
 
     def _frozen_rows(self, names: tuple[str, ...]) -> Tensor:
         """Rows without graph, kept while nothing has changed. Anybody may write to ``context.data``: compare it."""
         context = self.context.detach()
-        tower, place = self.tower(context.device), (context.device, context.dtype)
-        frozen = self._frozen.get(place)
+        tower, way = (
+            self.tower(context.device),
+            (self.key, self.encoder, self.max_tokens, context.device, context.dtype),
+        )
+        frozen = self._frozen.get(way)
         with frozen_maths():
             if frozen is None or not torch.equal(frozen.context, context):
                 self._rows.take()
                 prefix = prefix_of(tower, context, encoder=self.encoder, position=self.position)
-                frozen = self._frozen.put(_Frozen(context.clone(), prefix), place)
-            rows = self._rows.get((names, *place))
+                frozen = self._frozen.put(_Frozen(context.clone(), prefix), way)
+            rows = self._rows.get((names, way))
             if rows is None:
-                tokens = pack_names(tower, names, self.length, self.position)
-                rows = self._rows.put(self._encode(context, tokens, frozen.prefix), (names, *place))
+                tokens = self._tokens.get((names, context.device))
+                if tokens is None:
+                    packed = pack_names(tower, names, self.length, self.position)
+                    tokens = self._tokens.put(packed, (names, context.device))
+                rows = self._rows.put(self._encode(context, tokens, frozen.prefix), (names, way))
         return rows
 
     def _weighted(self) -> list[TextAnchor]:

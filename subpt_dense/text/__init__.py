@@ -1,9 +1,16 @@
 """The frozen language side: names, templates, CLIP's text tower and the encoders."""
 
 from subpt_dense.text.cache import get_tower, load_tower
-from subpt_dense.text.encoder import ENCODERS, choose_encoder, encode_context, prefix_of, resolve_encoder
+from subpt_dense.text.encoder import (
+    ENCODERS,
+    check_max_tokens,
+    choose_encoder,
+    encode_context,
+    prefix_of,
+    resolve_encoder,
+)
 from subpt_dense.text.names import check_names, clean_name, generic_names
-from subpt_dense.text.shared_prefix import KeysValues
+from subpt_dense.text.shared_prefix import Prefix
 from subpt_dense.text.spec import TextSpec, TowerKey
 from subpt_dense.text.templates import get_templates
 from subpt_dense.text.texts import encode_templates, encode_texts
@@ -12,13 +19,14 @@ from subpt_dense.text.tower import TextTower
 
 __all__ = [
     "ENCODERS",
-    "KeysValues",
     "POSITIONS",
+    "Prefix",
     "PromptTokens",
     "TextSpec",
     "TextTower",
     "TowerKey",
     "check_fit",
+    "check_max_tokens",
     "check_names",
     "choose_encoder",
     "clean_name",

@@ -1,4 +1,4 @@
-"""The fast encoder: one prefix for all classes, packed suffixes, and nothing that never reaches a row.
+"""The fast encoder: one prefix for all classes, packed suffixes, and little that never reaches a row.
 
 Exact, and as many times cheaper than the usual way as it has fewer tokens, about: `[SOS] v1..vM` is computed once and
 not N times, names that begin alike share their first tokens, suffixes end at their [EOT], the last layer computes
@@ -36,6 +36,18 @@ class KeysValues(NamedTuple):
     values: Tensor
 
 
+class Prefix(NamedTuple):
+    """`[SOS] v1..vM` encoded: all that any vocabulary needs of a context.
+
+    Attributes:
+        context: The context it belongs to, ``[M, W]``.
+        layers: Of every layer.
+    """
+
+    context: Tensor
+    layers: tuple[KeysValues, ...]
+
+
 class _Constants(NamedTuple):
     """What no context reaches: the suffixes before the first layer ``[T, W]``, their q, k and v in it ``[T, 3 W]``."""
 
@@ -55,8 +67,8 @@ def why_not(tower: TextTower) -> str | None:
     return None
 
 
-def encode_prefix(tower: TextTower, context: Tensor) -> tuple[KeysValues, ...]:
-    """Keys and values of `[SOS] v1..vM` in every layer: all that any vocabulary needs of a context.
+def encode_prefix(tower: TextTower, context: Tensor) -> Prefix:
+    """Keys and values of `[SOS] v1..vM` in every layer.
 
     Args:
         tower: A tower for which :func:`why_not` finds nothing, and ``cut_at_end``.
@@ -68,7 +80,7 @@ def encode_prefix(tower: TextTower, context: Tensor) -> tuple[KeysValues, ...]:
         found.append(_keys_values(block, qkv))
         if block is not blocks[-1]:
             hidden = _finish(block, hidden, _attend_causally(block, qkv))
-    return tuple(found)
+    return Prefix(context, tuple(found))
 
 
 def encode_shared_prefix(
@@ -76,7 +88,7 @@ def encode_shared_prefix(
     context: Tensor,
     tokens: PromptTokens,
     max_tokens: int | None = None,
-    prefix: Sequence[KeysValues] | None = None,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Rows of one context before every name.
 
@@ -92,21 +104,16 @@ def encode_shared_prefix(
     Returns:
         Unit rows ``[N, D]`` in ``tower.wide_dtype``.
     """
-    tiles, constants = tokens.tiles, _constants_of(tower, tokens)
-    if max_tokens is None and prefix is None:
-        return _encode_jointly(tower, context, tiles, constants)[tiles.rank]
-    prefix = encode_prefix(tower, context) if prefix is None else prefix
-    if max_tokens is None:
-        return _encode_suffixes(tower, prefix, tiles, constants)[tiles.rank]
-    rows, row = [], 0
-    for part in tiles.split(max_tokens):
-        size = len(part.ids)
-        piece = _Constants(*(constant[row : row + size] for constant in constants))
-        rows.append(
-            checkpoint(_encode_suffixes, tower, prefix, part, piece, use_reentrant=False, preserve_rng_state=False)
-        )
-        row += size
-    return torch.cat(rows)[tiles.rank]
+    tiles = tokens.tiles
+    if max_tokens is not None and max_tokens < len(tiles.ids):
+        layers = (prefix or encode_prefix(tower, context)).layers
+        options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        parts = [checkpoint(_encode_suffixes, tower, layers, part, **options) for part in tiles.split(max_tokens)]
+        return torch.cat(parts)[tiles.rank]
+    constants = _constants_of(tower, tokens)
+    if prefix is not None:
+        return _encode_suffixes(tower, prefix.layers, tiles, constants)[tiles.rank]
+    return _encode_jointly(tower, context, tiles, constants)[tiles.rank]
 
 
 def _encode_jointly(tower: TextTower, context: Tensor, tiles: Tiles, constants: _Constants) -> Tensor:
@@ -120,23 +127,26 @@ def _encode_jointly(tower: TextTower, context: Tensor, tiles: Tiles, constants: 
             before, after = _qkv(block, start), constants.qkv
         else:
             before, after = _qkv(block, hidden).split(sizes)
+            before = before.clone()  # a view in the graph would keep all rows for it
         mixed = cascade_attention(after, *_keys_values(block, before), tiles.mask)
         hidden = _finish(block, hidden, torch.cat([_attend_causally(block, before), mixed]))
     normed = last.ln_1(hidden)
     before, after = _project_in(last, normed, slice(tower.width, None)).split(sizes)  # keys and values
-    shared = KeysValues(*_heads(last, before))
+    shared = KeysValues(*_heads(last, before.clone()))
     return _read_ends(tower, hidden[sizes[0] :], normed[sizes[0] :], after, shared, tiles)
 
 
-def _encode_suffixes(tower: TextTower, prefix: Sequence[KeysValues], tiles: Tiles, constants: _Constants) -> Tensor:
+def _encode_suffixes(
+    tower: TextTower, layers: Sequence[KeysValues], tiles: Tiles, constants: _Constants | None = None
+) -> Tensor:
     """Rows of the ends ``[E, D]``, the prefix being known."""
     *blocks, last = _blocks(tower)
-    hidden = constants.hidden
+    hidden, first = constants or _compute_constants(tower, tiles)
     for i, block in enumerate(blocks):
-        qkv = _qkv(block, hidden) if i else constants.qkv
-        hidden = _finish(block, hidden, cascade_attention(qkv, *prefix[i], tiles.mask))
+        qkv = _qkv(block, hidden) if i else first
+        hidden = _finish(block, hidden, cascade_attention(qkv, *layers[i], tiles.mask))
     normed = last.ln_1(hidden)
-    return _read_ends(tower, hidden, normed, _project_in(last, normed, slice(tower.width, None)), prefix[-1], tiles)
+    return _read_ends(tower, hidden, normed, _project_in(last, normed, slice(tower.width, None)), layers[-1], tiles)
 
 
 def _read_ends(
@@ -145,13 +155,14 @@ def _read_ends(
     """The last layer: of the suffixes' T rows only the E that are read have queries and pass the MLP."""
     block = _blocks(tower)[-1]
     query = _project_in(block, normed[tiles.ends], slice(tower.width))
-    queries = torch.zeros_like(hidden).index_copy(0, tiles.ends, query)  # the others' results are dropped
+    # Attention is cheap: the others take part with zeros, and their results are dropped.
+    queries = torch.zeros_like(hidden).index_copy(0, tiles.ends, query)
     mixed = cascade_attention(torch.cat([queries, keys_values], dim=1), *prefix, tiles.mask)
     return project(tower, _finish(block, hidden[tiles.ends], mixed[tiles.ends]))
 
 
 def _blocks(tower: TextTower) -> list[ResidualAttentionBlock]:
-    return list(cast(nn.Sequential, tower.transformer.resblocks))
+    return list(cast(nn.ModuleList, tower.transformer.resblocks))
 
 
 def _embed_prefix(tower: TextTower, context: Tensor) -> Tensor:
@@ -167,12 +178,14 @@ def _constants_of(tower: TextTower, tokens: PromptTokens) -> _Constants:
     """Computed once per vocabulary and tower, and kept as long as the vocabulary."""
     known = _CONSTANTS.get(tokens)
     if known is None or known[0] is not tower:
-        with torch.inference_mode(False), torch.no_grad():
-            embedded = tower.token_embedding(tokens.tiles.ids.to(tower.device))
-            hidden = add_positions(tower, embedded, tokens.tiles.positions.to(tower.device))
-            known = tower, _Constants(hidden, _qkv(_blocks(tower)[0], hidden))
-        _CONSTANTS[tokens] = known
+        known = _CONSTANTS[tokens] = tower, _compute_constants(tower, tokens.tiles)
     return known[1]
+
+
+def _compute_constants(tower: TextTower, tiles: Tiles) -> _Constants:
+    with torch.inference_mode(False), torch.no_grad():
+        hidden = add_positions(tower, tower.token_embedding(tiles.ids), tiles.positions)
+        return _Constants(hidden, _qkv(_blocks(tower)[0], hidden))
 
 
 def _project_in(block: ResidualAttentionBlock, normed: Tensor, part: slice) -> Tensor:

@@ -46,6 +46,7 @@ class Tiles:
     def __len__(self) -> int:
         return len(self.counts)
 
+    @torch.inference_mode(False)  # what is kept will meet a graph, wherever it was first asked for
     def to(self, device: torch.device) -> "Tiles":
         """On another device."""
         ids, positions, mask = self.ids.to(device), self.positions.to(device), self.mask.to(device)
@@ -69,7 +70,7 @@ class Tiles:
         return parts
 
 
-@torch.inference_mode(False)  # what is kept here will meet a graph, wherever it was first asked for
+@torch.inference_mode(False)
 def pack_tiles(suffixes: Sequence[Sequence[int]], start: int, width: int) -> Tiles:
     """Pack suffixes into tiles of the size that costs least.
 
@@ -83,28 +84,32 @@ def pack_tiles(suffixes: Sequence[Sequence[int]], start: int, width: int) -> Til
     """
     distinct = sorted(set(map(tuple, suffixes)))
     size, tiles = _best_size([list(tree) for _, tree in groupby(distinct, key=lambda suffix: suffix[0])], width)
-    ids, positions = torch.zeros(2, len(tiles), size, dtype=torch.long)
-    mask = torch.full((len(tiles), size, size), float("-inf"))
-    mask.diagonal(dim1=1, dim2=2).zero_()
+    ids, positions, seen = [0] * (len(tiles) * size), [0] * (len(tiles) * size), list[int]()
     ends: dict[_Suffix, int] = {}
-    counts = []
     for tile, trees in enumerate(tiles):
-        row, path = 0, list[int]()  # the rows of the suffix that is written
-        before: _Suffix = ()
+        row, path, before = tile * size, list[int](), _Suffix()  # path: the rows of the suffix that is written
         for suffix in (suffix for tree in trees for suffix in tree):
             path = path[: _common(before, suffix)]
             for token in suffix[len(path) :]:
                 path.append(row)
-                ids[tile, row], positions[tile, row] = token, start + len(path) - 1
-                mask[tile, row, path] = 0
+                ids[row], positions[row] = token, start + len(path) - 1
+                seen += [row * size + ancestor - tile * size for ancestor in path]
                 row += 1
-            ends[suffix] = tile * size + path[-1]
+            ends[suffix] = path[-1]
             before = suffix
-        counts.append(sum(map(len, trees)))
+    mask = torch.full((len(tiles), size, size), float("-inf"))
+    mask.diagonal(dim1=1, dim2=2).zero_()
+    mask.view(-1)[torch.tensor(seen, dtype=torch.long)] = 0
     places = {suffix: place for place, suffix in enumerate(ends)}
-    rank = torch.tensor([places[tuple(suffix)] for suffix in suffixes], dtype=torch.long)
-    rows = torch.tensor(list(ends.values()), dtype=torch.long)
-    return Tiles(size, ids.flatten(), positions.flatten(), mask, rows, rank, tuple(counts))
+    return Tiles(
+        size,
+        torch.tensor(ids, dtype=torch.long),
+        torch.tensor(positions, dtype=torch.long),
+        mask,
+        torch.tensor(list(ends.values()), dtype=torch.long),
+        torch.tensor([places[tuple(suffix)] for suffix in suffixes], dtype=torch.long),
+        tuple(sum(map(len, trees)) for trees in tiles),
+    )
 
 
 def _common(a: _Suffix, b: _Suffix) -> int:

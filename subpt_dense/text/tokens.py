@@ -25,7 +25,7 @@ class PromptTokens:
         width: W of the tower they were packed for.
         ids: Whole prompts from [SOS] to [EOT], padded with zeros; zeros also where the context goes. ``[N, S]`` int64.
         slots: Where the context's tokens go, ``[N, M]`` int64.
-        end: Position of [EOT], ``[N]`` int64, in [M + 1, L).
+        end: Position of [EOT], ``[N]`` int64, in [M + 2, L).
     """
 
     names: tuple[str, ...]
@@ -71,11 +71,11 @@ def pack_names(tower: TextTower, names: Sequence[str], context_length: int, posi
     first = context_length // 2 if position == "middle" else 0  # context tokens before the name
     rest = context_length - first
     rows = [[start, *[0] * first, *name, *[0] * rest, *after] for start, name, after in prompts]
-    ids = torch.zeros(len(rows), max(map(len, rows), default=context_length + 2), dtype=torch.long)
-    slots = torch.zeros(len(rows), context_length, dtype=torch.long)
-    for i, (row, (_, name, _)) in enumerate(zip(rows, prompts, strict=True)):
-        ids[i, : len(row)] = torch.tensor(row)
-        slots[i] = torch.cat([torch.arange(first), torch.arange(first, context_length) + len(name)]) + 1
+    longest = max(map(len, rows), default=context_length + 2)
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], dtype=torch.long).view(-1, longest)
+    shifts = torch.tensor([len(name) for _, name, _ in prompts], dtype=torch.long)[:, None]
+    place = torch.arange(context_length)
+    slots = 1 + place + shifts * (place >= first)  # [N, M]
     end = torch.tensor([len(row) - 1 for row in rows], dtype=torch.long)
     where = tower.device
     return PromptTokens(

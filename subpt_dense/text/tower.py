@@ -64,9 +64,9 @@ class TowerModules(nn.Module):
         if dtype.itemsize < torch.float32.itemsize:
             open_clip.convert_weights_to_lp(changed, dtype=dtype)
             changed.text_projection = copy.deepcopy(self.text_projection)
-            _replace_norms(changed)
+            _replace_norms(changed, LayerNormFp32)
         else:
-            changed.to(dtype)
+            _replace_norms(changed.to(dtype), LayerNorm)
         return changed.requires_grad_(False).eval()
 
 
@@ -80,12 +80,14 @@ def _checked_mask(mask: Tensor | None, length: int) -> Tensor | None:
     return causal
 
 
-def _replace_norms(modules: nn.Module) -> None:
-    """Norms that compute in float32 whatever they are given, as open_clip's own low-precision models have."""
+def _replace_norms(modules: nn.Module, kind: type[nn.LayerNorm]) -> None:
+    """``LayerNormFp32`` computes in float32 whatever it is given: open_clip's own low-precision models have it."""
     for parent in list(modules.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, LayerNorm):
-                norm = LayerNormFp32(child.normalized_shape, eps=child.eps)
+            if isinstance(child, nn.LayerNorm):
+                norm = kind(
+                    list(child.normalized_shape), eps=child.eps, device=child.weight.device, dtype=child.weight.dtype
+                )
                 norm.load_state_dict(child.state_dict())
                 setattr(parent, name, norm)
 
@@ -134,7 +136,6 @@ class TextTower:
         self.context_length, self.width = self.positional_embedding.shape
         self.dtype: torch.dtype = self.transformer.get_cast_dtype()
         self.wide_dtype = torch.promote_types(self.dtype, torch.float32)
-        self.told: set[object] = set()  # what was said of this tower in the log, and verified of it, once
         self.device: torch.device = self.positional_embedding.device
         projection = self.text_projection
         if isinstance(projection, nn.Linear):

@@ -5,6 +5,7 @@ import torch
 
 from subpt_dense.prompts import TemplatePrompt
 from subpt_dense.prompts import context as context_module
+from subpt_dense.text import shared_prefix as shared_prefix_module
 from tests.prompts.conftest import KGCOOP, MORE, NAMES, NFL
 from tests.tiny_clip import write_tiny_clip
 
@@ -23,8 +24,11 @@ LONG = "very " * 80 + "long"
         ({"vocabulary": ("cat", LONG), "position": "front"}, "at most 72 tokens"),
         ({"position": "back"}, "`position` of ContextPrompt must be one of 'end', 'middle', 'front'. Got 'back'."),
         ({"encoder": "fast"}, "`encoder` of ContextPrompt must be one of 'auto', .*Got 'fast'."),
-        ({"encoder": "shared_prefix", "position": "front"}, "names stand at the front. Got 'shared_prefix'"),
-        ({"max_tokens": 0}, "`max_tokens` of ContextPrompt must be None or at least 1. Got 0."),
+        (
+            {"encoder": "shared_prefix", "position": "front"},
+            "`encoder` of ContextPrompt must be .*names stand at the front. Got 'shared_prefix'",
+        ),
+        ({"max_tokens": 0}, "`max_tokens` of ContextPrompt must be an integer >= 1, or None. Got 0."),
         ({"max_tokens": 0.5}, "Got 0.5."),
         ({"anchors": [{"names": ["cat", LONG], "templates": "single"}]}, "at most 72 tokens"),
         ({"anchors": [NFL, NFL]}, "anchors must differ, one loss each. Got nfl, nfl"),
@@ -149,14 +153,20 @@ def test_head_is_found_without_the_scope(tiny_clip):
 
 
 @pytest.mark.parametrize("changes", [{"max_tokens": 5}, {"encoder": "truncated"}, {"encoder": "reference"}], ids=str)
-def test_how_rows_are_encoded_changes_nothing_else(build, changes):
-    heads = build("nfl"), build("nfl", **changes)
-    for head in heads:
-        (head().sum() + sum(head.auxiliary_losses().values())).backward()
-    torch.testing.assert_close(heads[1](), heads[0](), atol=1e-6, rtol=0)
-    torch.testing.assert_close(heads[1].context.grad, heads[0].context.grad, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(heads[1].eval()(), heads[0].eval()(), atol=1e-6, rtol=0)
-    assert heads[0].identity() == heads[1].identity()
+def test_how_rows_are_encoded_changes_nothing_else(build, changes, monkeypatch):
+    asked = []
+    encode = context_module.encode_context
+    monkeypatch.setattr(context_module, "encode_context", lambda *a, **k: asked.append(k) or encode(*a, **k))
+    found = []
+    for head in (build("nfl"), build("nfl", **changes)):
+        asked.clear()
+        rows = head()
+        (rows.sum() + sum(head.auxiliary_losses().values())).backward()
+        found.append((rows.detach(), head.context.grad, head.eval()(), head.identity()))
+    assert len(asked) == 2 and all(changes.items() <= options.items() for options in asked)
+    for ours, usual, atol in zip(found[1][:3], found[0][:3], (1e-6, 1e-5, 1e-6), strict=True):
+        torch.testing.assert_close(ours, usual, atol=atol, rtol=1e-4)
+    assert found[0][3] == found[1][3]
 
 
 @pytest.mark.parametrize("position", ["middle", "front"])
@@ -170,14 +180,35 @@ def test_where_the_name_stands(build, position):
 
 def test_a_new_vocabulary_does_not_cost_the_context_again(build, monkeypatch):
     calls = []
-    prefix_of = context_module.prefix_of
-    monkeypatch.setattr(context_module, "prefix_of", lambda *a, **k: calls.append(1) or prefix_of(*a, **k))
+    embed = shared_prefix_module._embed_prefix
     head = build("context").eval()
-    for names in (NAMES, MORE, [*NAMES, *MORE]):
+    head()  # with its checks
+    wanted = {names: build("context", vocabulary=names)() for names in (MORE, (*NAMES, *MORE))}
+    monkeypatch.setattr(shared_prefix_module, "_embed_prefix", lambda *a: calls.append(1) or embed(*a))
+    for names, rows in wanted.items():
         head.vocabulary = names
-        torch.testing.assert_close(head(), build("context", vocabulary=names)(), atol=1e-6, rtol=0)
-    assert len(calls) == 1
+        torch.testing.assert_close(head(), rows, atol=1e-6, rtol=0)
+    assert not calls
     head.context.data.add_(0.1)
     rows = head()
-    assert len(calls) == 2
+    assert len(calls) == 1
     torch.testing.assert_close(rows, head.train()(), atol=1e-6, rtol=0)
+
+
+def test_a_vocabulary_is_packed_and_checked_once(build, monkeypatch):
+    packed = []
+    pack = context_module.pack_names
+    monkeypatch.setattr(context_module, "pack_names", lambda *a: packed.append(a[1]) or pack(*a))
+    head = build("context").eval()
+    for _ in range(3):
+        head.context.data.add_(0.1)
+        head()
+    assert packed == [NAMES]
+
+
+def test_other_ways_are_other_rows(build):
+    head = build("context").eval()
+    rows = head()
+    head.encoder = "reference"
+    assert head() is not rows and head() is head()
+    torch.testing.assert_close(head(), rows, atol=1e-6, rtol=0)

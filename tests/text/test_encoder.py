@@ -1,8 +1,6 @@
 """Learned contexts to rows: every encoder against CoOp's own way, values and gradients."""
 
 import random
-from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import open_clip
@@ -23,30 +21,8 @@ from subpt_dense.text import (
     prefix_of,
 )
 from subpt_dense.text import encoder as encoder_module
-from tests.text.coop import full_length_rows
+from tests.text.coop import NAMES, WAYS, compare, double, full_length_rows, random_words, rows_and_gradient
 from tests.tiny_clip import tiny_config, write_tiny_clip
-
-Clip = tuple[str, str]
-NAMES = ["cat", "hot_dog", "car (automobile)", "wine glass", "a rather long name for one class"]
-#: Largest difference of a unit row's entries from float32, by precision.
-ATOL = {"bf16": 5e-2, "fp16": 5e-3}
-WAYS: dict[str, dict] = {
-    "truncated": {"encoder": "truncated"},
-    "shared": {"encoder": "shared_prefix"},
-    "chunked": {"encoder": "shared_prefix", "max_tokens": 40},
-    "one tile at a time": {"encoder": "shared_prefix", "max_tokens": 1},
-    "auto": {},
-}
-
-
-@cache
-def random_words(count: int, seed: int) -> list[str]:
-    """Distinct names of one to six pieces, with digits, brackets, punctuation and other scripts among them."""
-    draw = random.Random(seed)
-    pieces = ["cat", "Hot", "dog's", "3.5", "(big)", "wine-glass", "x", "crêpe", "猫", "naïve", "co-op", "A&B", "zyx"]
-    names = {" ".join(draw.choices(pieces, k=draw.randint(1, 6))) for _ in range(3 * count)}
-    return sorted(names)[:count]
-
 
 VOCABULARIES = {
     "one class": ["cat"],
@@ -69,54 +45,6 @@ TOWERS: dict[str, dict] = {
     "layer scale": {**tiny_config(ls_init_value=0.5), "custom_text": True},
     "toy length": tiny_config(context_length=40),
 }
-
-
-@pytest.fixture(scope="module")
-def spec(tiny_clip: Clip) -> TextSpec:
-    return TextSpec(*tiny_clip)
-
-
-@pytest.fixture(scope="module")
-def tower(spec: TextSpec) -> TextTower:
-    return get_tower(load_tower(spec), "cpu")
-
-
-@pytest.fixture(scope="module")
-def clip(spec: TextSpec) -> CLIP:
-    return open_clip.create_model(spec.model, pretrained=spec.pretrained).eval().requires_grad_(False)
-
-
-def double(spec: TextSpec) -> tuple[CLIP, TextTower]:
-    """The model and its text tower in float64."""
-    clip = open_clip.create_model(spec.model, pretrained=spec.pretrained).eval().double().requires_grad_(False)
-    return clip, get_tower(load_tower(spec), "cpu").copy_to(torch.device("cpu"), torch.float64)
-
-
-@pytest.fixture(scope="module")
-def doubled(spec: TextSpec) -> tuple[CLIP, TextTower]:
-    return double(spec)
-
-
-def rows_and_gradient(compute, start: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    context = start.clone().requires_grad_()
-    rows = compute(context)
-    (rows * weight).sum().backward()
-    assert context.grad is not None
-    return rows.detach(), context.grad
-
-
-def compare(clip: CLIP, tower: TextTower, names: Sequence[str], length: int, way: dict, limit: float) -> None:
-    """Features within ``limit``, the gradient within ``limit`` of its norm."""
-    torch.manual_seed(length)
-    start = torch.randn(length, tower.width, dtype=tower.wide_dtype) * 0.1
-    weight = torch.randn(len(names), tower.embed_dim, dtype=tower.wide_dtype)
-    tokens = pack_names(tower, names, length)
-    rows, gradient = rows_and_gradient(lambda c: encode_context(tower, c, tokens, **way), start, weight)
-    wanted, slope = rows_and_gradient(lambda c: full_length_rows(clip, c, names), start, weight)
-    assert rows.dtype == tower.wide_dtype and rows.shape == wanted.shape
-    assert (rows - wanted).abs().max() <= limit
-    assert (gradient - slope).norm() <= limit * slope.norm()
-    assert length == 0 or slope.norm() > 1e-3
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -216,6 +144,12 @@ def test_words_around_a_name_are_the_written_prompt(tower: TextTower, position: 
     torch.testing.assert_close(rows, encode_templates(tower, NAMES, written), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("encoder", ["truncated", "reference"])
+@pytest.mark.parametrize("max_tokens", [1, 100, 10_000])
+def test_the_plain_encoders_in_chunks(doubled: tuple[CLIP, TextTower], encoder: str, max_tokens: int) -> None:
+    compare(*doubled, random_words(30, 5), 4, {"encoder": encoder, "max_tokens": max_tokens}, 1e-12)
+
+
 CHOICES = [
     ({}, {}, "shared_prefix", "the tower is causal and all names follow one context"),
     ({}, {"class_specific": True}, "truncated", "a context of its own"),
@@ -263,90 +197,7 @@ def test_other_towers_are_encoded_as_open_clip_does(tmp_path: Path, text: dict) 
     torch.testing.assert_close(rows, wanted, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("way", ["shared", "chunked"])
-def test_what_is_saved_for_backward(tower: TextTower, way: str) -> None:
-    """Bounded by a chunk where there is one; never the prefix once for every name."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    tokens = pack_names(tower, random_words(60, 0), 16)
-    context = torch.randn(16, 32, requires_grad=True)
-    encode_context(tower, context, tokens, **WAYS[way])  # constants and checks
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        rows = encode_context(tower, context, tokens, **WAYS[way])
-    per_token = sum(kept.values()) / 4 / (len(tokens.tiles.ids) + 17)
-    assert rows.requires_grad
-    # Of W: two norms' inputs, q, k, v and the MLP's inner layer, in 1 1/2 of 2 layers; and the attention's weights.
-    assert per_token < (2 * 9 * 32 + 2 * 2 * 50 if way == "shared" else 200)
-
-
-def test_nothing_to_encode(tower: TextTower) -> None:
-    assert encode_context(tower, torch.zeros(2, 32), pack_names(tower, [], 2)).shape == (0, 24)
-
-
-@pytest.mark.parametrize(
-    ("shape", "changes", "message"),
-    [
-        ((3, 32), {}, r"must be \[M, W\] = \[4, 32\], or \[N, M, W\] with N = 5\. Got \[3, 32\]\."),
-        ((4, 24), {}, r"= \[4, 32\], .* Got \[4, 24\]\."),
-        ((1, 4, 32), {}, r"Got \[1, 4, 32\]\."),
-        ((4, 32), {"max_tokens": 0}, "`max_tokens` of encode_context must be at least 1, or None. Got 0."),
-        ((4, 32), {"encoder": "fast"}, "must be 'auto' or one of 'reference', 'truncated', 'shared_prefix' here"),
-    ],
-)
-def test_refusals(tower: TextTower, shape: tuple[int, ...], changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        encode_context(tower, torch.zeros(shape), pack_names(tower, NAMES, 4), **changes)
-
-
 def test_word_embeddings_as_context_are_the_written_prompt(tower: TextTower) -> None:
     words = torch.tensor(tower.token_ids("a photo of a"))
     rows = encode_context(tower, tower.token_embedding.weight[words], pack_names(tower, NAMES, 4))
     torch.testing.assert_close(rows, encode_templates(tower, NAMES, "single"), atol=1e-6, rtol=0)
-
-
-def test_the_gradient_reaches_the_context_only(tower: TextTower) -> None:
-    context = torch.randn(2, 32, requires_grad=True)
-    encode_context(tower, context, pack_names(tower, NAMES, 2)).sum().backward()
-    assert context.grad is not None and context.grad.dtype == torch.float32
-    assert all(p.grad is None for p in tower.modules.parameters())
-    frozen = encode_context(tower, context.detach(), pack_names(tower, NAMES, 2))
-    assert not frozen.requires_grad
-
-
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_low_precision_tower_keeps_a_float32_context(tiny_clip: Clip, tower: TextTower, precision: str) -> None:
-    low = get_tower(load_tower(TextSpec(*tiny_clip, precision)), "cpu")
-    context = torch.randn(4, 32, requires_grad=True)
-    tokens = pack_names(tower, NAMES, 4)
-    rows = encode_context(low, context, tokens)
-    rows[:, 0].sum().backward()
-    assert rows.dtype == torch.float32 and context.grad is not None and context.grad.dtype == torch.float32
-    torch.testing.assert_close(rows, encode_context(tower, context, tokens), atol=ATOL[precision], rtol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_contexts_of_other_dtypes_are_computed_in_float32(tower: TextTower, dtype: torch.dtype) -> None:
-    context = torch.randn(4, 32).to(dtype)
-    tokens = pack_names(tower, NAMES, 4)
-    assert torch.equal(encode_context(tower, context, tokens), encode_context(tower, context.float(), tokens))
-
-
-def test_context_on_another_device(tower: TextTower) -> None:
-    with pytest.raises(ValueError, match="must be on the tower's cpu. Got meta."):
-        encode_context(tower, torch.zeros(2, 32, device="meta"), pack_names(tower, NAMES, 2))
-
-
-@pytest.mark.gpu
-def test_context_on_a_gpu(tiny_clip: Clip, tower: TextTower) -> None:
-    fast = get_tower(load_tower(TextSpec(*tiny_clip)), "cuda")
-    grads = []
-    for each in (tower, fast):
-        context = torch.linspace(-1, 1, 4 * 32).view(4, 32).to(each.device).requires_grad_()
-        with torch.autocast(each.device.type):
-            encode_context(each, context, pack_names(each, NAMES, 4))[:, 0].sum().backward()
-        grads.append(context.grad.cpu())  # type: ignore[union-attr]
-    torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-3)
