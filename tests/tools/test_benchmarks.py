@@ -177,7 +177,7 @@ def test_costs_of_a_vocabulary(modules: SimpleNamespace, tower: Any) -> None:
     assert found["flop_limit"] == found["flops"]["sdpa"] / found["flops"]["shared_prefix"]
     assert found["flops"]["chunked"] > 1.2 * found["flops"]["shared_prefix"]
     saved, peak = found["saved_mib"], found["peak_mib"]
-    assert saved["chunked"] < saved["shared_prefix"] / 5 < saved["truncated"] / 5 < saved["reference"] / 5
+    assert saved["chunked"] < saved["shared_prefix"] / 4 < saved["truncated"] / 4 < saved["reference"] / 4
     assert all(peak[way] > saved[way] for way in ways.WAYS)
     assert peak["chunked"] < peak["shared_prefix"] / 2
 
@@ -196,7 +196,7 @@ def test_first_chunk_is_a_chunk(modules: SimpleNamespace, tower: Any) -> None:
     names, context = modules.contestants.class_names(65), modules.contestants.random_context(tower)
     rows = modules.contestants.first_chunk(tower, context, names, chunk=24)(context)
     assert 12 // 4 <= len(rows) <= 24 // 3  # suffixes have 3 or 4 tokens
-    assert len(modules.contestants.first_chunk(tower, context, names)(context)) == 65
+    assert modules.contestants.first_chunk(tower, context, names) is None, "it holds all"
 
 
 def leaf(*shape: int) -> torch.Tensor:
@@ -305,6 +305,14 @@ def test_ratio_is_the_median_of_rounds(modules: SimpleNamespace) -> None:
             modules.measure.paired_ratio(slow, few, "cpu")
 
 
+def test_short_calls_settle(modules: SimpleNamespace) -> None:
+    pauses = iter([0.05, *[0.01] * 99])
+    timing = modules.measure.timed(lambda: time.sleep(next(pauses)), settle=0.2)
+    assert 0.01 <= timing.wall < 0.03, "the first call is not counted, the mean of the others is"
+    assert len(list(pauses)) == 95
+    assert modules.measure.timed(lambda: time.sleep(0.05), settle=0.02).wall >= 0.05
+
+
 class Sleep:
     """A step that takes ``seconds`` for some of the classes."""
 
@@ -319,7 +327,7 @@ class Sleep:
 def test_times_of_parts_are_scaled(modules: SimpleNamespace) -> None:
     full_length = {"reference": Sleep(2, 0.2), "sdpa": Sleep(2, 0.1), "fused": Sleep(2, 0.05)}
     short = {8: {"truncated": Sleep(4, 0.1), "shared_prefix": Sleep(8, 0.05), "chunked": Sleep(8, 0.1)}}
-    (case,) = modules.figures.time_ways(full_length, short, rounds=2, warmup=0, budget=60)
+    (case,) = modules.figures.time_ways(full_length, short, rounds=2, budget=60)
     assert (case["classes"], case["subset"], case["rounds"]) == (8, 2, 2)
     expected = {"sdpa": 2, "fused": 4, "truncated": 4, "shared_prefix": 16, "chunked": 8}
     assert case["wall_speedup"] == pytest.approx(expected, rel=0.3)

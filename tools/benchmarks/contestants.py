@@ -16,7 +16,7 @@ from subpt_dense.text.reference import encode_truncated
 MODEL = "ViT-B-32-quickgelu"
 CONTEXT_LENGTH = 16
 #: Tokens that `chunked` computes at a time.
-CHUNK = 512
+CHUNK = 1024
 #: Sizes of the vocabularies: COCO-OVD, COCO-Stuff, LVIS v1.
 VOCABULARIES = (65, 171, 1203)
 #: Ways whose cost is proportional to N: they are timed on a part of the vocabulary.
@@ -164,9 +164,14 @@ def short_steps(
     }
 
 
-def first_chunk(tower: TextTower, context: Tensor, names: Sequence[str], chunk: int = CHUNK) -> Encode:
-    """Encodes the classes of `chunked`'s first chunk (none is larger) from a prefix that is there already."""
+def first_chunk(tower: TextTower, context: Tensor, names: Sequence[str], chunk: int = CHUNK) -> Encode | None:
+    """Encodes the classes of `chunked`'s first chunk (none is larger) from a prefix that is there already.
+
+    ``None`` where one chunk would hold all: they are not chunked then.
+    """
     tiles = pack_names(tower, names, CONTEXT_LENGTH).tiles
+    if len(tiles.ids) <= chunk:
+        return None
     size = sum(tiles.split(chunk)[0].counts)
     chosen = [name for name, rank in zip(names, tiles.rank.tolist(), strict=True) if rank < size]
     tokens, prefix = pack_names(tower, chosen, CONTEXT_LENGTH), prefix_of(tower, context)

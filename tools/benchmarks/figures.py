@@ -110,20 +110,24 @@ def tell_costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
 
 def _saved_by_chunk(tower: TextTower, context: torch.Tensor, names: Sequence[str]) -> int:
     chunk = first_chunk(tower, context, names)
-    with torch.no_grad():
-        chunk(context)
+    if chunk is None:  # all at once: nothing lies within
+        return 0
+    chunk(context)
     graph: list[torch.Tensor] = []  # it must outlive the count
     return count(lambda: graph.append(chunk(context)), storages_alive()).saved
 
 
-@torch.no_grad()
 def warm(step: Step) -> None:
     """Checks and constants, which come with the first use of a vocabulary."""
     step.encode(step.context)
 
 
 def time_ways(
-    full_length: Mapping[str, Step], short: Mapping[int, Mapping[str, Step]], rounds: int, warmup: int, budget: float
+    full_length: Mapping[str, Step],
+    short: Mapping[int, Mapping[str, Step]],
+    rounds: int,
+    budget: float,
+    settle: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Milliseconds of every way and its speed-ups over ``reference``, at torch's number of threads: a case for each N.
 
@@ -133,13 +137,13 @@ def time_ways(
         full_length: From ``full_length_steps``.
         short: From ``short_steps``, by N.
         rounds: Timed rounds at most.
-        warmup: Rounds before them.
         budget: Seconds after which no further round begins.
+        settle: Shorter steps are run several times in a row, see ``measure.timed``.
     """
     everything = dict(full_length)
     for classes, steps in short.items():
         everything |= {f"{way} {classes}": step for way, step in steps.items()}
-    raw = interleaved(everything, rounds, warmup, budget)
+    raw = interleaved(everything, rounds, warmup=0, budget=budget, settle=settle)
     cases = []
     for classes, steps in short.items():
         times = {}

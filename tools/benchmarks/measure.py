@@ -4,6 +4,7 @@ On a machine that others use too, the speed of one minute is not that of the nex
 order rotates with every round, and a speed-up is the median over the rounds of the ratio within one round.
 """
 
+import math
 import os
 import platform
 import statistics
@@ -28,15 +29,29 @@ class Timing(NamedTuple):
     wall: float
 
 
-def timed(call: Callable[[], object]) -> Timing:
-    """Run once and take the time. On the CPU only: nothing here waits for another device."""
+def timed(call: Callable[[], object], settle: float = 0.0) -> Timing:
+    """Run once and take the time. On the CPU only: nothing here waits for another device.
+
+    Args:
+        call: What to time.
+        settle: A call shorter than so many seconds is run again for as long, and the mean of those runs is taken: as in
+            training, where the same step has just been run, and its memory is there.
+    """
     wall, cpu = time.perf_counter(), time.process_time()
     call()
-    return Timing(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
+    once = Timing(cpu=time.process_time() - cpu, wall=time.perf_counter() - wall)
+    if once.wall >= settle:
+        return once
+    again = [timed(call) for _ in range(math.ceil(settle / max(once.wall, 1e-3)))]
+    return Timing(*(statistics.fmean(values) for values in zip(*again, strict=True)))
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1, budget: float | None = None
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warmup: int = 1,
+    budget: float | None = None,
+    settle: float = 0.0,
 ) -> dict[str, list[Timing]]:
     """Time contestants in turn; round r begins with contestant r, so that each has every place in the order.
 
@@ -45,6 +60,7 @@ def interleaved(
         rounds: Timed rounds.
         warmup: Rounds before them, in which nothing is kept.
         budget: Seconds on the clock, warm-up included, after which no further round begins; one is timed in any case.
+        settle: See :func:`timed`.
 
     Returns:
         For every contestant one timing a round.
@@ -65,7 +81,7 @@ def interleaved(
             break
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            timing = timed(contestants[name])
+            timing = timed(contestants[name], settle)
             if turn >= warmup:
                 timings[name].append(timing)
     return timings

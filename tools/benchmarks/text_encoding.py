@@ -11,7 +11,7 @@ The text tower of ViT-B/32 with random weights learns 16 context tokens for COCO
 - ``checkpointed``: ``reference``, every block computed again in backward
 - ``truncated``: cut at the longest end-of-text
 - ``shared_prefix``: this project's
-- ``chunked``: the same with the classes computed again in backward, 512 tokens at a time
+- ``chunked``: the same with the classes computed again in backward, 1024 tokens at a time
 
 The first five take time in proportion to the number of classes: they are timed on a part of them, and scaled. README.md
 says how to read the figures.
@@ -58,8 +58,8 @@ class Plan:
         part: Classes on which the linear ways are timed.
         compared: Classes of all vocabularies together, half of them the longest, on which numbers are compared.
         rounds: Timed rounds at most, for each number of threads.
-        warmup: Rounds before them.
         budget: Seconds, for each number of threads, after which no further round begins.
+        settle: Shorter steps are run several times in a row, see ``measure.timed``.
         peaks: Whether the most memory in use is measured.
         counted: Layers of the two towers on which operations and bytes are counted, and extended to all layers from
             there; ``None`` counts on the tower itself.
@@ -70,20 +70,20 @@ class Plan:
     part: int
     compared: int
     rounds: int
-    warmup: int
     budget: float
+    settle: float
     peaks: bool
     counted: tuple[int, int] | None
     deadline: float = float("inf")
 
 
-FULL = Plan(WAYS, part=65, compared=48, rounds=5, warmup=1, budget=330, peaks=True, counted=None)
+FULL = Plan(WAYS, part=65, compared=48, rounds=5, budget=300, settle=2.0, peaks=True, counted=None)
 QUICK = Plan(
     ("reference", "sdpa", "fused", "truncated", "shared_prefix"),
     part=8,
     compared=1,
     rounds=1,
-    warmup=0,
+    settle=0.5,
     budget=0,
     peaks=False,
     counted=(2, 3),
@@ -187,7 +187,7 @@ def time_all(
             short = {classes: steps for classes, steps in short.items() if classes < max(short)}
         torch.set_num_threads(number)
         subpt.append({"threads": number, **time_subpt(tower)})
-        timed = time_ways(full_length, short, plan.rounds, plan.warmup, plan.budget)
+        timed = time_ways(full_length, short, plan.rounds, plan.budget, plan.settle)
         cases += [{"threads": number, **case} for case in timed]
         _tell(f"threads: {number}: timed, rounds: {cases[-1]['rounds']}")
     return cases, subpt
