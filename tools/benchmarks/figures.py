@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from contestants import LINEAR, Step, first_chunk, full_length_steps, part_of, random_context, short_steps
+from contestants import LINEAR, Encode, Step, first_chunk, full_length_steps, part_of, random_context, short_steps
 from counting import MIB, count, peak_bytes, storages_alive
 from measure import Timing, interleaved, paired_ratio, paired_ratios
 
@@ -71,20 +71,25 @@ def count_ways(tower: TextTower, names: Sequence[str], ways: Collection[str], pe
         tower: Any tower.
         names: The vocabulary.
         ways: What is counted.
-        peaks: Whether ``peak`` is wanted.
+        peaks: Whether ``peak`` is wanted, and the operations of ``chunked``: both take time.
     """
     context, longest = random_context(tower), part_of(tower, names, 1)
     one = full_length_steps(tower, context, longest) | short_steps(tower, context, longest, longest)
     whole = short_steps(tower, context, names, longest)
     steps = {way: (one if way in LINEAR else whole)[way] for way in ways}
+    chunked = steps.pop("chunked", None)
     for way, step in steps.items():
         if way not in LINEAR:
             warm(step)
     costs = count_steps(steps, peaks)
     costs |= {way: costs[way].times(len(names)) for way in LINEAR if way in costs}
-    if "chunked" in costs:
-        within = _saved_by_chunk(tower, context, names)
-        costs["chunked"] = costs["chunked"]._replace(saved=costs["chunked"].saved + within)
+    if chunked is not None:
+        if peaks:
+            warm(chunked)
+            cost = count_steps({"chunked": chunked})["chunked"]
+        else:
+            cost = Cost(math.nan, _saved_by(chunked.encode, context), math.nan)
+        costs["chunked"] = cost._replace(saved=cost.saved + _saved_by_chunk(tower, context, names))
     return costs
 
 
@@ -101,7 +106,7 @@ def tell_costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
     ``flop_limit`` is the ratio of operations of ``sdpa`` and ``shared_prefix``.
     """
     return {
-        "flops": {way: cost.flops for way, cost in costs.items()},
+        "flops": {way: cost.flops for way, cost in costs.items() if not math.isnan(cost.flops)},
         "flop_limit": costs["sdpa"].flops / costs["shared_prefix"].flops,
         "saved_mib": {way: cost.saved / MIB for way, cost in costs.items()},
         "peak_mib": {way: cost.peak / MIB for way, cost in costs.items() if not math.isnan(cost.peak)},
@@ -113,8 +118,13 @@ def _saved_by_chunk(tower: TextTower, context: torch.Tensor, names: Sequence[str
     if chunk is None:  # all at once: nothing lies within
         return 0
     chunk(context)
+    return _saved_by(chunk, context)
+
+
+def _saved_by(encode: Encode, context: torch.Tensor) -> int:
+    """What a forward pass keeps."""
     graph: list[torch.Tensor] = []  # it must outlive the count
-    return count(lambda: graph.append(chunk(context)), storages_alive()).saved
+    return count(lambda: graph.append(encode(context)), storages_alive()).saved
 
 
 def warm(step: Step) -> None:
@@ -163,7 +173,7 @@ def _ratios(times: Mapping[str, Sequence[Timing]]) -> dict[str, Any]:
         found[f"{field}_ms"] = {way: 1e3 * statistics.median(getattr(t, field) for t in times[way]) for way in times}
         found[f"{field}_speedup"] = {way: statistics.median(values) for way, values in ratios.items()}
         found[f"{field}_range"] = {way: [min(values), max(values)] for way, values in ratios.items()}
-        for way in ("sdpa", "fused"):
+        for way in {"sdpa", "fused"} & set(times):
             found[f"{field}_speedup_over_{way}"] = paired_ratio(times[way], times["shared_prefix"], field)
         if "chunked" in times:
             found[f"{field}_chunked_over_whole"] = paired_ratio(times["chunked"], times["shared_prefix"], field)

@@ -94,7 +94,7 @@ def _times(case: Mapping[str, Any]) -> list[tuple[object, ...]]:
 
 def _limit(case: Mapping[str, Any]) -> tuple[object, ...]:
     fields = ("cpu", "wall")
-    over = (case[f"{field}_speedup_over_{way}"] for way in ("sdpa", "fused") for field in fields)
+    over = (case.get(f"{field}_speedup_over_{way}", "") for way in ("sdpa", "fused") for field in fields)
     shares = (f"{case[f'{field}_flop_share']:.0%}" for field in fields)
     chunked = (case.get(f"{field}_chunked_over_whole", "") for field in fields)
     return (case["classes"], case["threads"], *over, case["flop_limit"], *shares, *chunked)
@@ -102,8 +102,14 @@ def _limit(case: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _counts(case: Mapping[str, Any]) -> list[tuple[object, ...]]:
     return [
-        (way, case["classes"], flops / 1e9, case["saved_mib"][way], case["peak_mib"].get(way, ""))
-        for way, flops in case["flops"].items()
+        (
+            way,
+            case["classes"],
+            case["flops"][way] / 1e9 if way in case["flops"] else "",
+            saved,
+            case["peak_mib"].get(way, ""),
+        )
+        for way, saved in case["saved_mib"].items()
     ]
 
 
