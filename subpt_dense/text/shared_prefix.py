@@ -96,9 +96,9 @@ def encode_shared_prefix(
         tower: As for :func:`encode_prefix`.
         context: ``[M, W]`` in ``tower.wide_dtype``.
         tokens: From :func:`subpt_dense.text.pack_names`, position ``"end"``.
-        max_tokens: At most so many suffix tokens at a time (or one tile, where that has more). In backward they are
-            computed once more, chunk by chunk: the gradient is the same, memory stays that of one chunk, and a step
-            costs about half as much again.
+        max_tokens: At most so many suffix tokens at a time (or one tile, where that has more). In backward all but the
+            last chunk are computed once more: the gradient is the same, memory stays that of one chunk, and a step
+            costs up to half as much again.
         prefix: From :func:`encode_prefix` for this context, where it is already known.
 
     Returns:
@@ -108,8 +108,10 @@ def encode_shared_prefix(
     if max_tokens is not None and max_tokens < len(tiles.ids):
         layers = (prefix or encode_prefix(tower, context)).layers
         options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-        parts = [checkpoint(_encode_suffixes, tower, layers, part, **options) for part in tiles.split(max_tokens)]
-        return torch.cat(parts)[tiles.rank]
+        *parts, last = tiles.split(max_tokens)
+        rows = [checkpoint(_encode_suffixes, tower, layers, part, **options) for part in parts]
+        # Backward begins with the last chunk and frees it before it computes another again: it may keep its graph.
+        return torch.cat([*rows, _encode_suffixes(tower, layers, last)])[tiles.rank]
     constants = _constants_of(tower, tokens)
     if prefix is not None:
         return _encode_suffixes(tower, prefix.layers, tiles, constants)[tiles.rank]

@@ -193,11 +193,12 @@ def test_costs_grow_evenly_with_the_layers(modules: SimpleNamespace) -> None:
     assert all(extended[way].flops == costs[2][way].flops for way in ways.WAYS if way != "chunked")
 
 
-def test_first_chunk_is_a_chunk(modules: SimpleNamespace, tower: Any) -> None:
+def test_chunks_are_chunks(modules: SimpleNamespace, tower: Any) -> None:
     names, context = modules.contestants.class_names(65), modules.contestants.random_context(tower)
-    rows = modules.contestants.first_chunk(tower, context, names, chunk=24)(context)
-    assert 12 // 4 <= len(rows) <= 24 // 3  # suffixes have 3 or 4 tokens
-    assert modules.contestants.first_chunk(tower, context, names) is None, "it holds all"
+    first, last = modules.contestants.chunks(tower, context, names, chunk=24)
+    for encode in (first, last):
+        assert 12 // 4 <= len(encode(context)) <= 24 // 3  # suffixes have 3 or 4 tokens
+    assert modules.contestants.chunks(tower, context, names) == [], "one holds all"
 
 
 def leaf(*shape: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import open_clip
@@ -164,18 +165,22 @@ def short_steps(
     }
 
 
-def first_chunk(tower: TextTower, context: Tensor, names: Sequence[str], chunk: int = CHUNK) -> Encode | None:
-    """Encodes the classes of `chunked`'s first chunk (none is larger) from a prefix that is there already.
+def chunks(tower: TextTower, context: Tensor, names: Sequence[str], chunk: int = CHUNK) -> list[Encode]:
+    """Encoders of `chunked`'s first chunk (none is larger) and last one, from a prefix that is there already.
 
-    ``None`` where one chunk would hold all: they are not chunked then.
+    None at all where one chunk would hold all: they are not chunked then.
     """
     tiles = pack_names(tower, names, CONTEXT_LENGTH).tiles
     if len(tiles.ids) <= chunk:
-        return None
-    size = sum(tiles.split(chunk)[0].counts)
-    chosen = [name for name, rank in zip(names, tiles.rank.tolist(), strict=True) if rank < size]
-    tokens, prefix = pack_names(tower, chosen, CONTEXT_LENGTH), prefix_of(tower, context)
-    return lambda context: encode_context(tower, context, tokens, encoder="shared_prefix", prefix=prefix)
+        return []
+    parts, prefix = tiles.split(chunk), prefix_of(tower, context)
+    sizes = sum(parts[0].counts), len(tiles.ends) - sum(parts[-1].counts)
+    chosen = [
+        [name for name, rank in zip(names, tiles.rank.tolist(), strict=True) if inside(rank)]
+        for inside in (lambda rank: rank < sizes[0], lambda rank: rank >= sizes[1])
+    ]
+    packs = [pack_names(tower, some, CONTEXT_LENGTH) for some in chosen]
+    return [partial(encode_context, tower, tokens=tokens, encoder="shared_prefix", prefix=prefix) for tokens in packs]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from contestants import LINEAR, Encode, Step, first_chunk, full_length_steps, part_of, random_context, short_steps
+from contestants import LINEAR, Encode, Step, chunks, full_length_steps, part_of, random_context, short_steps
 from counting import MIB, count, peak_bytes, storages_alive
 from measure import Timing, interleaved, paired_ratio, paired_ratios
 
@@ -64,8 +64,8 @@ def count_ways(tower: TextTower, names: Sequence[str], ways: Collection[str], pe
     """What every way costs for all N names.
 
     The linear ways are counted on one class (the longest, which says where ``truncated`` cuts). What ``chunked`` saves
-    is the most that is kept at any one time: what lies outside the chunks, and what the first chunk keeps while its
-    turn in backward lasts (counted on its classes alone, from a prefix that is there already).
+    is the most that is kept at any one time: what lies outside the chunks, and what one chunk keeps, the last one until
+    backward has passed it, and then the others in turn (counted on their classes alone, from a prefix that is there).
 
     Args:
         tower: Any tower.
@@ -89,7 +89,7 @@ def count_ways(tower: TextTower, names: Sequence[str], ways: Collection[str], pe
             cost = count_steps({"chunked": chunked})["chunked"]
         else:
             cost = Cost(math.nan, _saved_by(chunked.encode, context), math.nan)
-        costs["chunked"] = cost._replace(saved=cost.saved + _saved_by_chunk(tower, context, names))
+        costs["chunked"] = cost._replace(saved=cost.saved + _saved_in_backward(tower, context, names))
     return costs
 
 
@@ -113,12 +113,13 @@ def tell_costs(costs: Mapping[str, Cost]) -> dict[str, Any]:
     }
 
 
-def _saved_by_chunk(tower: TextTower, context: torch.Tensor, names: Sequence[str]) -> int:
-    chunk = first_chunk(tower, context, names)
-    if chunk is None:  # all at once: nothing lies within
-        return 0
-    chunk(context)
-    return _saved_by(chunk, context)
+def _saved_in_backward(tower: TextTower, context: torch.Tensor, names: Sequence[str]) -> int:
+    """What the first chunk, computed again, keeps more than the last one, whose graph was kept and is gone by then."""
+    saved = []
+    for encode in chunks(tower, context, names):
+        encode(context)
+        saved.append(_saved_by(encode, context))
+    return max(0, saved[0] - saved[1]) if saved else 0
 
 
 def _saved_by(encode: Encode, context: torch.Tensor) -> int:
