@@ -202,12 +202,19 @@ def test_context_on_another_device(tower: TextTower) -> None:
 
 
 @pytest.mark.gpu
-def test_context_on_a_gpu(tiny_clip: tuple[str, str], tower: TextTower) -> None:
-    fast = get_tower(load_tower(TextSpec(*tiny_clip)), "cuda")
-    grads = []
-    for each in (tower, fast):
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 5e-2), (torch.float16, 5e-3)])
+def test_context_on_a_gpu(tower: TextTower, way: dict, dtype: torch.dtype, atol: float) -> None:
+    found = []
+    for each in (tower, tower.copy_to(torch.device("cuda", 0), dtype)):
         context = torch.linspace(-1, 1, 4 * 32).view(4, 32).to(each.device).requires_grad_()
+        tokens = pack_names(each, NAMES, 4)
+        with torch.inference_mode():
+            encode_context(each, context, tokens, **way)
         with torch.autocast(each.device.type):
-            encode_context(each, context, pack_names(each, NAMES, 4))[:, 0].sum().backward()
-        grads.append(context.grad.cpu())  # type: ignore[union-attr]
-    torch.testing.assert_close(*grads, atol=1e-4, rtol=1e-3)
+            rows = encode_context(each, context, tokens, **way)
+        rows[:, 0].sum().backward()
+        assert context.grad is not None
+        found.append((rows.detach().cpu(), context.grad.cpu()))
+    for ours, wanted in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted, atol=5 * atol, rtol=0)
