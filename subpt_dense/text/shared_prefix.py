@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
-from subpt_dense.text.cascade import cascade_attention
+from subpt_dense.text.cascade import cascade_attention, joint_attention
 from subpt_dense.text.reference import add_positions, project
 from subpt_dense.text.tiles import Tiles
 from subpt_dense.text.tokens import PromptTokens
@@ -125,13 +125,9 @@ def _encode_jointly(tower: TextTower, context: Tensor, tiles: Tiles, constants: 
     hidden = torch.cat([start, constants.hidden])  # [P + T, W]
     *blocks, last = _blocks(tower)
     for i, block in enumerate(blocks):
-        if i == 0:
-            before, after = _qkv(block, start), constants.qkv
-        else:
-            before, after = _qkv(block, hidden).split(sizes)
-            before = before.clone()  # a view in the graph would keep all rows for it
-        mixed = cascade_attention(after, *_keys_values(block, before), tiles.mask)
-        hidden = _finish(block, hidden, torch.cat([_attend_causally(block, before), mixed]))
+        qkv, constant = (_qkv(block, hidden), None) if i else (_qkv(block, start), constants.qkv)
+        mixed = joint_attention(qkv, constant, tiles.mask, len(start), block.attn.num_heads)
+        hidden = _finish(block, hidden, mixed)
     normed = last.ln_1(hidden)
     before, after = _project_in(last, normed, slice(tower.width, None)).split(sizes)  # keys and values
     shared = KeysValues(*_heads(last, before.clone()))

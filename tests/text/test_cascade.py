@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from subpt_dense.text.cascade import cascade_attention
+from subpt_dense.text.cascade import cascade_attention, joint_attention
 from subpt_dense.text.tiles import Tiles, pack_tiles
 
 HEADS, DEPTH = 2, 4
@@ -55,3 +55,42 @@ def test_equals_torchs_attention(prefix: int, dtype: torch.dtype, atol: float) -
 
 def test_its_derivative_is_that_of_its_values() -> None:
     assert torch.autograd.gradcheck(lambda *xs: cascade_attention(*xs, tiles().mask), draw(3))
+
+
+def separately(qkv: Tensor, constants: Tensor | None, prefix: int) -> Tensor:
+    """The prefix by torch's causal attention, the suffixes one by one behind it."""
+    query, key, value = qkv[:prefix].view(prefix, 3, HEADS, DEPTH).permute(1, 2, 0, 3)
+    own = scaled_dot_product_attention(query, key, value, is_causal=True).transpose(0, 1).flatten(1)
+    return torch.cat([own, one_by_one(qkv[prefix:] if constants is None else constants, key, value)])
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["inner layer", "first layer"])
+@pytest.mark.parametrize("prefix", [1, 2, 17])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-13), (torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_jointly_is_both_one_after_the_other(constant: bool, prefix: int, dtype: torch.dtype, atol: float) -> None:
+    owned = torch.cat([torch.ones(prefix, dtype=torch.bool), tiles().ids > 0])
+    torch.manual_seed(1)
+    drawn = torch.randn(len(owned), 3 * HEADS * DEPTH, dtype=torch.float64).to(dtype)
+    weight = torch.randn(len(owned), HEADS * DEPTH, dtype=torch.float64) * owned[:, None]
+    found = []
+    for kind in (dtype, torch.float64):
+        leaf = (drawn[:prefix] if constant else drawn).to(kind, copy=True).requires_grad_()
+        constants = drawn[prefix:].to(kind) if constant else None
+        if kind is dtype and not found:
+            mixed = joint_attention(leaf, constants, tiles().mask, prefix, HEADS)
+        else:
+            mixed = separately(leaf, constants, prefix)
+        (mixed.double() * weight).sum().backward()
+        assert mixed.dtype == kind and leaf.grad is not None
+        found.append((mixed.detach().double() * owned[:, None], leaf.grad.double()))
+    for ours, reference in zip(*found, strict=True):
+        torch.testing.assert_close(ours, reference, atol=atol * max(1, reference.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_the_joint_derivative_is_that_of_its_values(constant: bool) -> None:
+    torch.manual_seed(2)
+    drawn = torch.randn(3 + len(tiles().ids), 3 * HEADS * DEPTH, dtype=torch.float64)
+    leaf = (drawn[:3] if constant else drawn).clone().requires_grad_()
+    rest = drawn[3:] if constant else None
+    assert torch.autograd.gradcheck(lambda x: joint_attention(x, rest, tiles().mask, 3, HEADS), leaf)

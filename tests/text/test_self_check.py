@@ -7,6 +7,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from subpt_dense.text import TextSpec, TextTower, encode_context, get_tower, load_tower, pack_names, prefix_of
+from subpt_dense.text import cascade as cascade_module
 from subpt_dense.text import encoder as encoder_module
 from subpt_dense.text import self_check as self_check_module
 from subpt_dense.text import shared_prefix as shared_prefix_module
@@ -38,15 +39,15 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def tamper(monkeypatch: pytest.MonkeyPatch) -> Tamper:
-    """Change what cascade attention is given: ``tamper(mask=torch.zeros_like)``."""
-    plain = shared_prefix_module.cascade_attention
+    """Have the attention of suffixes ignore the mask, or its derivative lose what flows to the prefix."""
+    attend, backward = cascade_module._attend, cascade_module._attend_backward
 
-    def change(**changes: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        def changed(qkv, keys, values, mask):
-            given = {"qkv": qkv, "keys": keys, "values": values, "mask": mask}
-            return plain(**{name: changes.get(name, lambda x: x)(value) for name, value in given.items()})
-
-        monkeypatch.setattr(shared_prefix_module, "cascade_attention", changed)
+    def change(what: str) -> None:
+        if what == "mask":
+            monkeypatch.setattr(cascade_module, "_attend", lambda *xs: attend(*xs[:3], torch.zeros_like(xs[3])))
+        else:
+            lost = lambda *xs: tuple(x if i == 0 else torch.zeros_like(x) for i, x in enumerate(backward(*xs)))  # noqa: E731
+            monkeypatch.setattr(cascade_module, "_attend_backward", lost)
 
     return change
 
@@ -58,7 +59,7 @@ def context(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_wrong_rows(tower: TextTower, tamper: Tamper, dtype: torch.dtype) -> None:
     tower = tower.copy_to(torch.device("cpu"), dtype)
-    tamper(mask=torch.zeros_like)
+    tamper("mask")
     with pytest.raises(RuntimeError, match=r"The rows of the text encoder 'shared_prefix, max_tokens=None' must agree"):
         encode_context(tower, context(), pack_names(tower, NAMES, 4))
 
@@ -66,7 +67,7 @@ def test_wrong_rows(tower: TextTower, tamper: Tamper, dtype: torch.dtype) -> Non
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_wrong_gradient(tower: TextTower, tamper: Tamper, dtype: torch.dtype) -> None:
     tower = tower.copy_to(torch.device("cpu"), dtype)
-    tamper(keys=torch.Tensor.detach, values=torch.Tensor.detach)
+    tamper("gradient")
     with pytest.raises(RuntimeError, match="The gradient of the text encoder .*Say encoder='reference' to go on"):
         encode_context(tower, context(), pack_names(tower, NAMES, 4))
     encode_context(tower, context().detach(), pack_names(tower, NAMES, 4))
