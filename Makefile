@@ -5,7 +5,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 export PYTHON
 
-.PHONY: install format lint types test test-all demo demo-full clean
+.PHONY: install format lint types test test-all demo demo-full study-cls study-cls-full clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -36,6 +36,14 @@ demo: $(STAMP)
 
 demo-full: $(STAMP)
 	$(BIN)/python tools/demo.py --full
+
+# Prompt learners on the toy world's crops: ten paired seeds, a table, curves, hypotheses (work_dirs/study_cls).
+study-cls: $(STAMP)
+	$(BIN)/python tools/study_cls.py
+
+# The same over three class splits and three tiny CLIPs, in the paper's setting too. Hours; it goes on where it stopped.
+study-cls-full: $(STAMP)
+	$(BIN)/python tools/study_cls.py --full
 
 # Caches and builds only: .venv, work_dirs and data are yours to remove.
 clean:

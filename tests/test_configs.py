@@ -18,7 +18,9 @@ import subpt_dense  # noqa: F401  (before mmcv: the shims)
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.py"))
 TOP = [name for name in FILES if "/" not in name]
-TOY = [name for name in TOP if "_toy_" in name]
+OVD, CLS = ([name for name in TOP if name.startswith(task)] for task in ("ovd_", "cls_"))
+TOY = [name for name in OVD if "_toy_" in name]
+HEADS = sorted((path.stem for path in (CONFIGS / "_base_/prompts").glob("*.py")), key=len, reverse=True)
 
 #: Types that cannot have a scope: torch's optimizers, and operators that mmdet looks up in mmcv.ops by name.
 UNSCOPED = {"AdamW": torch.optim, "SGD": torch.optim, "RoIAlign": "mmcv.ops", "nms": "mmcv.ops"}
@@ -82,6 +84,12 @@ def parameters(obj: Any) -> tuple[set[str], bool]:
     return names - {"self"}, True
 
 
+def head_of(name: str) -> str:
+    """The prompt a top-level config is named for; data sets' names may hold underscores too."""
+    stem = name.removesuffix(".py").removesuffix("_scratch")
+    return next(head for head in HEADS if stem.endswith("_" + head))
+
+
 # ---- what our files say ----------------------------------------------------------------------------------------------
 
 
@@ -120,8 +128,8 @@ def test_bases_say_what_they_are(name):
 
 def test_custom_imports_stand_in_the_runtime_only():
     found = [name for name in FILES if "custom_imports =" in (CONFIGS / name).read_text()]
-    assert found == ["_base_/runtime_det.py"]
-    assert load(TOP[0]).custom_imports.allow_failed_imports is False
+    assert found == ["_base_/runtime_cls.py", "_base_/runtime_det.py"]
+    assert all(load(names[0]).custom_imports.allow_failed_imports is False for names in (OVD, CLS))
 
 
 def test_swapping_a_head_changes_one_line():
@@ -138,7 +146,7 @@ def test_swapping_a_head_changes_one_line():
 
 
 def test_both_data_sets_have_the_same_heads():
-    heads = {data: {n.split("_", 2)[2] for n in TOP if f"_{data}_" in n} for data in ("toy", "coco")}
+    heads = {data: {n.split("_", 2)[2] for n in OVD if f"_{data}_" in n} for data in ("toy", "coco")}
     assert heads["toy"] - {"template_scratch.py"} == heads["coco"]
 
 
@@ -164,7 +172,7 @@ def test_every_type_exists_and_takes_what_it_is_given(name):
         if all(unknown):
             problems.append(f"{where}: {node['type']} takes no {', '.join(sorted(min(unknown, key=len)))}")
     assert not problems, "\n".join(problems)
-    assert count > 40
+    assert count > (40 if name in OVD else 20)
 
 
 @pytest.mark.parametrize(
@@ -207,13 +215,18 @@ def test_the_prompt_can_be_completed_and_is_what_the_file_says(name):
     for anchor in prompt.get("anchors", ()):
         (kind,) = find(anchor["type"])
         inspect.signature(kind).bind(**{key: value for key, value in anchor.items() if key != "type"})
-    head_name = name.removesuffix(".py").split("_", 2)[2]
+    head_name = head_of(name)
     assert (prompt["type"] == "subpt_dense.TemplatePrompt") == head_name.startswith("template")
-    assert [anchor["kind"] for anchor in prompt.get("anchors", ())] == (
-        ["heldout"] if "heldout" in head_name else ["generic"] if "nfl" in head_name else []
+    assert [anchor.get("kind", anchor["names"]) for anchor in prompt.get("anchors", ())] == (
+        ["heldout"]
+        if "heldout" in head_name
+        else ["generic"]
+        if "nfl" in head_name
+        else ["trained"] * ("kg" in head_name)
     )
     hooks = [hook["type"] for hook in cfg.get("custom_hooks", ())]
-    assert hooks == (["subpt_dense.SubspaceHook"] if "subpt" in head_name else [])
+    expected = {"subpt": "subpt_dense.SubspaceHook", "prograd": "subpt_dense.ConflictHook"}
+    assert hooks == [kind for part, kind in expected.items() if part in head_name]
 
 
 @pytest.mark.parametrize("name", TOP)
@@ -226,13 +239,48 @@ def test_hooks_are_built_and_loaders_bind(name):
     taken = {*inspect.signature(torch.utils.data.DataLoader).parameters}
     for stage in ("train", "val", "test"):
         loader = cfg[f"{stage}_dataloader"]
+        if loader is None:
+            assert stage == "train" and cfg.train_cfg is None and head_of(name).startswith("template")
+            continue
         assert {*loader} <= taken
-        assert loader.num_workers > 0 or not loader.persistent_workers  # DataLoader refuses it
-        assert loader.dataset.group == ("base" if stage == "train" else "all")
-    assert {"vocabulary", "report", "finite_loss", "identity"} <= {*cfg.default_hooks}
+        assert loader.num_workers > 0 or not loader.get("persistent_workers")  # DataLoader refuses it
+        data = loader.dataset.get("dataset", loader.dataset)
+        assert data.group == ("base" if stage == "train" and data.get("split") != "whole" else "all")
+    assert {"vocabulary", "report", "finite_loss", "identity", "prompt_file"} <= {*cfg.default_hooks}
 
 
-@pytest.mark.parametrize("name", TOP)
+@pytest.mark.parametrize("name", CLS)
+def test_a_classification_config_agrees_with_itself(name):
+    cfg = load(name)
+    val = cfg.val_dataloader.dataset
+    learned = name.replace("template", "coop")
+    if learned not in CLS:  # a set for testing only, all of whose classes are new
+        assert val.dataset.split == "whole" and cfg.train_dataloader is None and "names" not in cfg.model.language
+        return
+    train = load(learned).train_dataloader.dataset
+    tested = val.dataset
+    assert val.image == cfg.model.language.text
+    assert train.get("image", val.image) == val.image and cfg.test_dataloader == cfg.val_dataloader
+    train = train.get("dataset", train)
+    assert (train.set, train.data_root, train.part) == (tested.set, tested.data_root, "train") and tested.part == "test"
+    assert train.set in cfg.val_evaluator.protocol or train.set == "folder"
+    names = cfg.model.language.get("names")
+    if names is None:
+        assert train.split == "whole" == tested.split  # nothing is held out
+        return
+    here = dict(set=train.set, data_root=train.data_root) if "split" not in train else train.split
+    assert names.heldout.split == here and names.heldout.group == "novel"
+    assert "generic" not in names or names.generic.exclude == here
+    assert "python" in cfg.data_help
+    if cfg.train_cfg is not None:
+        assert cfg.train_cfg.type == "subpt_dense.RewindingTrainLoop"
+        assert cfg.param_scheduler[-1].T_max == cfg.train_cfg.max_epochs
+    assert cfg.default_hooks.sampler_seed is None and "run_state" in cfg.default_hooks  # the loop's conditions
+    sizes = {step["size"] for data in (train, tested) for step in data.pipeline if "size" in step}
+    assert sizes == {64 if "toy" in name else 224}
+
+
+@pytest.mark.parametrize("name", OVD)
 def test_a_config_agrees_with_itself(name):
     cfg = load(name)
     for stage in ("val", "test"):

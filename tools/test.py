@@ -13,7 +13,7 @@ def parse_args() -> argparse.Namespace:
     """The hosts' flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint file; none where nothing is learned")
     parser.add_argument("--work-dir", help="where logs go; by default work_dirs/<config name>")
     parser.add_argument("--out", metavar="FILE.json", help="the table as JSON; by default test.json in the work dir")
     parser.add_argument("--show-dir", help="folder for pictures with the detections drawn")

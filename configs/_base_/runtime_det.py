@@ -14,6 +14,7 @@ default_hooks = dict(
     report=dict(type="subpt_dense.PromptReportHook"),
     finite_loss=dict(type="subpt_dense.FiniteLossHook"),
     identity=dict(type="subpt_dense.PromptIdentityHook"),
+    prompt_file=dict(type="subpt_dense.PromptFileHook"),
 )
 env_cfg = dict(
     cudnn_benchmark=False,

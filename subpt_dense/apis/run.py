@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
+from subpt_dense.apis.launch import prepare_launch
 from subpt_dense.apis.work_dir import claim_work_dir
 from subpt_dense.datasets import require_files, write_json
 from subpt_dense.evaluation import ResultTable
@@ -22,25 +23,36 @@ def train(cfg: Config) -> Runner:
         The runner, trained.
 
     Raises:
+        ValueError: If nothing is learned.
         FileNotFoundError: Naming every missing file, and how to get it.
         FileExistsError: If the work dir holds another config's run.
     """
+    if cfg.get("train_cfg") is None:
+        raise ValueError(
+            f"A config to train must have `train_cfg`. {_name(cfg)} has none, for nothing is learned: "
+            "test it with `python tools/test.py CONFIG`."
+        )
     require_files(cfg)
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
         claim_work_dir(cfg)
+    prepare_launch(cfg)
     runner = Runner.from_cfg(cfg)
     runner.train()
     return runner
 
 
 def test(
-    cfg: Config, checkpoint: str | Path, *, out: str | Path | None = None, show_dir: str | Path | None = None
+    cfg: Config,
+    checkpoint: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    show_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """Test a checkpoint.
 
     Args:
         cfg: The config; its ``test_evaluator`` scores.
-        checkpoint: What to test.
+        checkpoint: What to test; None for a config where nothing is learned.
         out: JSON file for the tables; by default ``<work_dir>/test.json``.
         show_dir: Folder for pictures with the detections drawn; None draws none.
 
@@ -49,21 +61,26 @@ def test(
 
     Raises:
         FileNotFoundError: Naming every missing file, the checkpoint included.
-        ValueError: If ``out`` is no JSON file.
+        ValueError: If ``out`` is no JSON file, something is learned and there is no checkpoint, or the task draws none.
     """
     require_files(cfg, stages=("test",))
-    if not Path(checkpoint).is_file():
+    if checkpoint is None and cfg.get("train_cfg") is not None:
+        raise ValueError(f"`checkpoint` must be given for {_name(cfg)}, which learns. Got none.")
+    if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"The checkpoint must be an existing file. Got {str(checkpoint)!r}.")
     out = Path(out or Path(cfg.work_dir) / "test.json")
     if out.suffix != ".json":
         raise ValueError(f"`--out` must end in .json. Got {str(out)!r}.")
-    cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.load_from, cfg.resume = None if checkpoint is None else str(checkpoint), False
+    if show_dir is not None and "visualization" not in cfg.default_hooks:
+        raise ValueError(f"`--show-dir` needs a task that draws, such as detection. {_name(cfg)} draws nothing.")
     if show_dir is not None:
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=str(Path(show_dir).resolve()))
+    prepare_launch(cfg)
     runner = Runner.from_cfg(cfg)
     metrics = runner.test()
     result = {
-        "checkpoint": Path(checkpoint).name,
+        "checkpoint": None if checkpoint is None else Path(checkpoint).name,
         "config": Path(cfg.filename or "").name,
         **collect_result(runner, metrics),
     }
@@ -71,6 +88,10 @@ def test(
         write_json(out, result, indent=1)
         runner.logger.info(f"results: {out}")
     return result
+
+
+def _name(cfg: Config) -> str:
+    return Path(cfg.filename or "this config").name
 
 
 def collect_result(runner: Runner, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def claim_work_dir(cfg: Config) -> None:
         FileExistsError: If the folder holds another config's run, or checkpoints of an unknown one, without ``resume``.
     """
     folder = Path(cfg.work_dir)
-    record, mine = folder / _RECORD, _fingerprints(cfg)
+    record, mine = folder / _RECORD, fingerprints(cfg)
     trained = any(folder.glob("*.pth"))
     theirs: dict[str, Any] | None = json.loads(record.read_text()) if trained and record.exists() else None
     if trained and theirs is None and not cfg.get("resume"):
@@ -46,7 +46,7 @@ def claim_work_dir(cfg: Config) -> None:
     write_json(record, {"config": Path(cfg.filename or "a config in memory").name, "parts": mine}, indent=1)
 
 
-def _fingerprints(cfg: Config) -> dict[str, str]:
+def fingerprints(cfg: Config) -> dict[str, str]:
     """A short hash of every top-level part of the config."""
     parts = {key: value for key, value in cfg.to_dict().items() if key not in _INCIDENTAL}
     return {key: hashlib.sha256(repr(value).encode()).hexdigest()[:16] for key, value in sorted(parts.items())}

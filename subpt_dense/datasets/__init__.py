@@ -1,14 +1,29 @@
-"""Data without a host: class splits, generic vocabularies, split files, and the check that the files are there."""
+"""Data without a host: class splits, image lists, few-shot draws, vocabularies, the check that files are there."""
 
+from subpt_dense.datasets.base_to_novel import base_to_novel, class_split_of
 from subpt_dense.datasets.coco_ovd import write_coco_ovd
+from subpt_dense.datasets.few_shot import FewShotDraw, draw_few_shot, load_or_draw
 from subpt_dense.datasets.files import file_sha256, require_files, write_json
+from subpt_dense.datasets.image_list import ImageList, list_sha256, read_images, read_names
+from subpt_dense.datasets.image_sets import IMAGE_SETS, get_image_set
 from subpt_dense.datasets.names import resolve_names
 from subpt_dense.datasets.splits import ClassSplit, get_split
 
 __all__ = [
+    "IMAGE_SETS",
     "ClassSplit",
+    "FewShotDraw",
+    "ImageList",
+    "base_to_novel",
+    "class_split_of",
+    "draw_few_shot",
     "file_sha256",
+    "get_image_set",
     "get_split",
+    "list_sha256",
+    "load_or_draw",
+    "read_images",
+    "read_names",
     "require_files",
     "resolve_names",
     "write_coco_ovd",

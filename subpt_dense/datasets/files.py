@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from subpt_dense.datasets.set_paths import named_sets, set_paths, where_to_get
 from subpt_dense.datasets.splits import is_built_in
 
 _STAGES = ("train", "val", "test")
@@ -15,8 +16,9 @@ _STAGES = ("train", "val", "test")
 def require_files(cfg: Mapping[str, Any], stages: Sequence[str] = _STAGES) -> None:
     """Check, before anything is built, that every annotation file and image folder a config names exists.
 
-    Walks ``{stage}_dataloader`` (data sets nested in wrappers included) and the ``ann_file`` of ``{stage}_evaluator``.
-    Paths on remote back ends (``s3://...``) are left to the back end.
+    Walks ``{stage}_dataloader`` (data sets nested in wrappers included), the ``ann_file`` of ``{stage}_evaluator``, and
+    the classification sets whose names the model's anchors ask for. Paths on remote back ends (``s3://...``) are left
+    to the back end.
 
     Args:
         cfg: An mmengine ``Config`` or a mapping.
@@ -24,7 +26,8 @@ def require_files(cfg: Mapping[str, Any], stages: Sequence[str] = _STAGES) -> No
 
     Raises:
         ValueError: If a stage is another.
-        FileNotFoundError: Names *all* that is missing, one a line, then the config's own top-level ``data_help``.
+        FileNotFoundError: Names *all* that is missing, one a line, where each classification set is to be had, then
+            the config's own top-level ``data_help``.
     """
     unknown = [stage for stage in stages if stage not in _STAGES]
     if unknown:
@@ -32,13 +35,14 @@ def require_files(cfg: Mapping[str, Any], stages: Sequence[str] = _STAGES) -> No
             f"`stages` must be among {', '.join(map(repr, _STAGES))}. Got {', '.join(map(repr, unknown))}."
         )
     missing: dict[str, str] = {}
-    for stage in stages:
-        for path, kind, key in _stage_paths(cfg, stage):
-            problem = _problem(path, kind)
-            if problem:
-                missing.setdefault(path, f"  {path} ({problem}; `{key}`)")
+    sources: dict[str, None] = {}
+    for path, kind, key, source in _all_paths(cfg, stages):
+        problem = _problem(path, kind)
+        if problem:
+            missing.setdefault(path, f"  {path} ({problem}; `{key}`)")
+            sources |= {source: None} if source else {}
     if missing:
-        lines = ["This config needs data that is not here:", *missing.values()]
+        lines = ["This config needs data that is not here:", *missing.values(), *sources]
         text = cfg.get("data_help") or "data/README.md says where each data set is to be had and how it is laid out."
         raise FileNotFoundError("\n".join([*lines, str(text)]))
 
@@ -65,6 +69,18 @@ def file_sha256(path: "str | Path") -> str:
     """SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _all_paths(cfg: Mapping[str, Any], stages: Sequence[str]) -> Iterator[tuple[str, str, str, str | None]]:
+    """(path, "file" or "folder", key in the config, where it is to be had) of all that a run reads."""
+    for stage in stages:
+        for found in _stage_paths(cfg, stage):
+            yield *found, None
+    nodes = [(f"{stage}_dataloader", cfg.get(f"{stage}_dataloader")) for stage in stages]
+    for where, node in [*nodes, ("model", cfg.get("model"))]:
+        for spec, key in named_sets(node, where):
+            for found in set_paths(spec, key):
+                yield *found, where_to_get(spec)
 
 
 def _stage_paths(cfg: Mapping[str, Any], stage: str) -> Iterator[tuple[str, str, str]]:

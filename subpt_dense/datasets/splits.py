@@ -104,14 +104,20 @@ def get_split(split: "str | Path | ClassSplit | Mapping[str, Any]") -> ClassSpli
 
     Args:
         split: ``"coco_ovd"`` (48 base / 17 novel, ascending COCO id within each group), a path to a JSON file
-            ``{"name": ..., "base": [...], "novel": [...]}`` (``"ids"`` optional), such a mapping, or a split.
+            ``{"name": ..., "base": [...], "novel": [...]}`` (``"ids"`` optional), such a mapping, a classification
+            set on disk, ``dict(set="caltech101", data_root="data")``
+            (:func:`~subpt_dense.datasets.class_split_of`), or a split.
 
     Raises:
         ValueError: If no built-in split has the name and it is no ``.json`` path, or the content is not a split.
-        FileNotFoundError: If the JSON file does not exist.
+        FileNotFoundError: If the JSON file, or the set's list, does not exist.
     """
     if isinstance(split, ClassSplit):
         return split
+    if isinstance(split, Mapping) and "set" in split:
+        from subpt_dense.datasets.base_to_novel import class_split_of  # it reads lists that are made of splits
+
+        return class_split_of(split)
     if isinstance(split, Mapping):
         return _from_mapping(split, source="a mapping")
     if is_built_in(split):

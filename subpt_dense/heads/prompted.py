@@ -67,27 +67,34 @@ class PromptedModel:
         # Not isinstance: with a Protocol that costs every step more than the rest of handing out.
         return (cast(TakesRows, m) for m in modules if callable(getattr(type(m), "set_rows", None)))
 
-    def hand_out_rows(self) -> Tensor:
+    def hand_out_rows(self, image_features: Tensor | None = None) -> Tensor:
         """Encode the vocabulary once and hand the rows to every module that takes them.
 
+        Args:
+            image_features: Unit features ``[B, D]``, for a head whose rows depend on the image; others ignore them.
+
         Returns:
-            The unit rows ``[K, D]`` float32; in training they carry the graph to the context.
+            The unit rows ``[K, D]`` float32 (``[B, K, D]`` of a conditional head); in training they carry the graph to
+            the context.
 
         Raises:
-            RuntimeError: If no module takes rows, or the head's rows depend on the image.
+            RuntimeError: If no module takes rows, or the head's rows depend on the image and this model has none.
         """
-        if self.prompt.conditional:
-            raise RuntimeError(
-                f"{type(self.prompt).__name__} gives rows per image [B, K, D], which {type(self).__name__} cannot hand "
-                "out. Use a head whose `conditional` is False."
-            )
         takers = list(self._row_takers())
         if not takers:
             raise RuntimeError(
                 f"Nothing adapted: no module of {type(self).__name__} takes rows, and the prompt would have no effect. "
                 "Build its classifier as `subpt_dense.TextClassifier`, or give it `set_rows(rows)`."
             )
-        rows = self.prompt()
+        if not self.prompt.conditional:
+            rows = self.prompt()
+        elif image_features is not None and all(getattr(taker, "takes_conditional", False) for taker in takers):
+            rows = self.prompt(image_features)
+        else:
+            raise RuntimeError(
+                f"{type(self.prompt).__name__} gives rows per image [B, K, D], which {type(self).__name__} cannot hand "
+                "out. Use a head whose `conditional` is False."
+            )
         for module in takers:
             module.set_rows(rows)
         return rows

@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from subpt_dense.hooks.conflict_hook import ConflictHook
 from subpt_dense.hooks.host import host_of, in_training
 from subpt_dense.hooks.subspace_hook import SubspaceHook
 from subpt_dense.registry import HOOKS
@@ -73,6 +74,8 @@ def _check_complete(runner: Runner, checkpoint: dict[str, Any]) -> None:
 
 
 def head_identity(runner: Runner) -> dict[str, Any]:
-    """What the model's prompt head is, and the subspace it is kept in: SubPT differs from CoOp by its hook alone."""
-    subspaces = [hook.settings for hook in runner.hooks if isinstance(hook, SubspaceHook)]
-    return host_of(runner.model).prompt.identity() | {"subspace": subspaces[0] if subspaces else None}
+    """What the model's prompt head is, and the hooks that make SubPT and ProGrad of CoOp's."""
+    facts = host_of(runner.model).prompt.identity()
+    for name, kind in (("subspace", SubspaceHook), ("conflict", ConflictHook)):
+        facts[name] = next((hook.settings for hook in runner.hooks if isinstance(hook, kind)), None)
+    return facts

@@ -1,20 +1,25 @@
 """SubPT inside one run: explore, fit a basis, rewind the prompt, project (n snapshots, P prompt numbers, R rank)."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast
+from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from subpt_dense.hooks.basis_file import BasisFile, basis_id, check_origin, describe_origin, load_basis, save_basis
+from subpt_dense.hooks.host import host_of
 from subpt_dense.hooks.learned_prompt import find_optimizer, find_prompt_parameters, why_gradients_leak
+from subpt_dense.hooks.rewinding_loop import RewindingTrainLoop
 from subpt_dense.registry import HOOKS
 from subpt_dense.subspace import Subspace, fit_basis, flatten, write_flat
 
 _STARTS = ("first_snapshot", "init", "last_snapshot")
 _PROJECTIONS = ("gradient", "update")
+_REWINDS = ("prompt", "run")
 
 
 def _is_count(value: object) -> bool:
@@ -27,7 +32,9 @@ class SubspaceHook(Hook):
 
     The first ``explore`` iterations train as without the hook while the prompt parameters are recorded. Then a basis is
     fitted to the records, the prompt goes back to ``start_from``, its optimizer state and half-accumulated gradient are
-    dropped, and the rest of the run is projected. The rest of the model, the schedule and the data go on. The learned
+    dropped, and what follows is projected. With ``rewind="prompt"`` the rest of the model, the schedule and the data go
+    on, and the run is as long as without the hook; with ``rewind="run"`` they start anew too, and a whole run follows
+    (the official release's way; it needs a ``RewindingTrainLoop``). The learned
     parameters are those of ``model.prompt.prompt_parameters()``; several tensors share one basis over their
     concatenation, in that order.
 
@@ -46,13 +53,17 @@ class SubspaceHook(Hook):
 
     Args:
         rank: R, number of directions kept, in [1, n - 1] for n snapshots.
-        explore: Length of the exploration: a count (int), or a fraction of the run in (0, 1) (float).
+        explore: Length of the exploration: a count (int), or a fraction of the run in (0, 1) (float). Not needed with
+            ``basis_file``.
         interval: Distance of two snapshots, likewise a count or a fraction of the run; the first is taken after one
             interval.
         by_epoch: Count ``explore`` and ``interval`` in epochs instead of iterations.
         start_from: Where the prompt restarts: ``first_snapshot``, ``init`` (its value when training began) or
             ``last_snapshot``.
         project: ``gradient`` or ``update``.
+        rewind: What goes back to the start after exploring, the ``prompt`` alone or the whole ``run``.
+        basis_file: Project onto the subspace in this file, from the first step on, and do not explore. Every run that
+            explores writes one, ``subspace.safetensors`` in its work dir.
 
     Attributes:
         phase: ``explore`` or ``project``.
@@ -73,21 +84,33 @@ class SubspaceHook(Hook):
         self,
         *,
         rank: int,
-        explore: int | float,
+        explore: int | float | None = None,
         interval: int | float = 1,
         by_epoch: bool = False,
         start_from: str = "first_snapshot",
         project: str = "gradient",
+        rewind: str = "prompt",
+        basis_file: str | None = None,
     ) -> None:
         if not _is_count(rank):
             raise ValueError(f"`rank` of SubspaceHook must be an int of at least 1. Got {rank!r}.")
-        for name, length in (("explore", explore), ("interval", interval)):
+        if (explore is None) == (basis_file is None):
+            raise ValueError(
+                "SubspaceHook needs either `explore` or `basis_file`. "
+                f"Got {'neither' if explore is None else f'explore={explore} and basis_file={basis_file!r}'}."
+            )
+        for name, length in (("explore", 1 if explore is None else explore), ("interval", interval)):
             if not _is_count(length) and not (isinstance(length, float) and 0 < length < 1):
                 raise ValueError(
                     f"`{name}` of SubspaceHook must be a count of at least 1 (int) or a fraction of the run in (0, 1) "
                     f"(float). Got {length!r}."
                 )
-        for name, choice, allowed in (("start_from", start_from, _STARTS), ("project", project, _PROJECTIONS)):
+        choices = (
+            ("start_from", start_from, _STARTS),
+            ("project", project, _PROJECTIONS),
+            ("rewind", rewind, _REWINDS),
+        )
+        for name, choice, allowed in choices:
             if choice not in allowed:
                 raise ValueError(f"`{name}` of SubspaceHook must be one of {', '.join(allowed)}. Got {choice!r}.")
         self.rank = rank
@@ -96,6 +119,8 @@ class SubspaceHook(Hook):
         self.by_epoch = by_epoch
         self.start_from = start_from
         self.project = project
+        self.rewind = rewind
+        self.basis_file = basis_file
         self.phase = "explore"
         self.subspace: Subspace | None = None
         self.start: Tensor | None = None
@@ -113,7 +138,7 @@ class SubspaceHook(Hook):
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments, as results name them."""
-        keys = ("rank", "explore", "interval", "by_epoch", "start_from", "project")
+        keys = ("rank", "explore", "interval", "by_epoch", "start_from", "project", "rewind", "basis_file")
         return {key: getattr(self, key) for key in keys}
 
     # ---- before training: find, check, take up ---------------------------------------------------------------------
@@ -122,8 +147,11 @@ class SubspaceHook(Hook):
         """Finds the prompt, checks every argument against the run, and takes up a resumed state."""
         self._parameters = find_prompt_parameters(runner.model, "SubspaceHook")
         optimizer = find_optimizer(runner.optim_wrapper, self._parameters, "SubspaceHook")
-        self._resolve_lengths(runner)
-        self._check_rank(runner)
+        if self.explore is not None:
+            self._resolve_lengths(runner)
+            self._check_rank(runner)
+            if self.rewind == "run":
+                self._ask_to_rewind(runner)
         leak = why_gradients_leak(optimizer, self._parameters) if self.project == "gradient" else None
         if leak:
             runner.logger.warning(
@@ -136,6 +164,8 @@ class SubspaceHook(Hook):
             self.phase, self.subspace, self.start, self._origin = "explore", None, None, None
             self._snapshots = []
             self._initial = flatten(self._parameters.values()).cpu()
+            if self.basis_file is not None:
+                self._take_basis(runner, self.basis_file)
         self._pending = None
         self._detach()
         self._handles = [
@@ -162,13 +192,45 @@ class SubspaceHook(Hook):
             )
         self._explore_end, self._interval = (
             length if isinstance(length, int) else max(1, round(length * total))
-            for length in (self.explore, self.interval)
+            for length in (self.explore or 0, self.interval)
         )
         if self._explore_end >= total:
             raise ValueError(
                 f"`explore` of SubspaceHook must be in [1, {total - 1}] for a run of {total} {self._unit}: "
                 f"something must be left to project. Got {self.explore}, which makes {self._explore_end}."
             )
+
+    def _take_basis(self, runner: Runner, path: str) -> None:
+        """Start where an earlier exploration ended."""
+        file = load_basis(path)
+        check_origin(path, file.origin, self._origin_of(runner))
+        if self.rank > file.subspace.rank:
+            raise ValueError(
+                f"`rank` of SubspaceHook must be in [1, {file.subspace.rank}] for {path}. Got {self.rank}."
+            )
+        kept = Subspace(file.subspace.basis[: self.rank], file.subspace.explained[: self.rank])
+        start = self._initial if self.start_from == "init" else file.starts[self.start_from]
+        self._enter_projection(kept, start)
+        write_flat(start, self._parameters.values())
+        runner.logger.info(f"SubspaceHook: basis {basis_id(kept)} of rank {kept.rank} from {path}; it does not explore")
+
+    def _origin_of(self, runner: Runner) -> dict[str, Any]:
+        return describe_origin(host_of(runner.model).prompt, self._parameters, self.settings)
+
+    def _ask_to_rewind(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        if not isinstance(loop, RewindingTrainLoop):
+            raise ValueError(
+                "`rewind='run'` of SubspaceHook needs `train_cfg.type='subpt_dense.RewindingTrainLoop'`. "
+                f"Got {type(loop).__name__}. Use `rewind='prompt'` with other loops."
+            )
+        length = 1 if self.by_epoch else len(runner.train_dataloader)
+        if self._explore_end % length:
+            raise ValueError(
+                "`explore` of SubspaceHook must be whole epochs for `rewind='run'`, a multiple of "
+                f"{length} iterations. Got {self.explore}, which makes {self._explore_end}."
+            )
+        loop.rewind_after(self._explore_end // length, self._turn)
 
     def _check_rank(self, runner: Runner) -> None:
         """Counts the *different* snapshots: none differ between two steps of an accumulated gradient."""
@@ -204,7 +266,7 @@ class SubspaceHook(Hook):
             return
         if done % self._interval == 0:
             self._snapshots.append(flatten(self._parameters.values()).cpu())
-        if done >= self._explore_end:
+        if done >= self._explore_end and self.rewind == "prompt":
             self._turn(runner)
 
     def _turn(self, runner: Runner) -> None:
@@ -214,6 +276,9 @@ class SubspaceHook(Hook):
         subspace = self._fit(torch.stack(self._snapshots))
         broadcast(subspace.basis)  # every rank projects with rank 0's, to the bit
         self._enter_projection(subspace, start)
+        if is_main_process():
+            file = BasisFile(subspace, {key: value.cpu() for key, value in starts.items()}, self._origin_of(runner))
+            save_basis(Path(runner.work_dir) / "subspace.safetensors", file)
         write_flat(start, self._parameters.values())
         for parameter in self._parameters.values():
             runner.optim_wrapper.optimizer.state.pop(parameter, None)
@@ -296,6 +361,8 @@ class SubspaceHook(Hook):
                 "by_epoch": self.by_epoch,
                 "start_from": self.start_from,
                 "project": self.project,
+                "rewind": self.rewind,
+                "basis_file": self.basis_file and basis_id(load_basis(self.basis_file).subspace),
             },
         }
 

@@ -63,7 +63,8 @@ def _apply(runner: Runner, dataset: Any) -> None:
                 f"{len(part.metainfo['classes'])} of its own beside {len(names)}."
             )
     meta = dataset.metainfo
-    model.prompt.check_evaluated([*names, *meta.get("base_classes", ()), *meta.get("novel_classes", ())])
+    novel = meta.get("novel_classes", ())
+    model.prompt.check_evaluated([*names, *meta.get("base_classes", ()), *novel], novel=novel)
     if tuple(names) != model.prompt.vocabulary:
         model.set_vocabulary(names)
         runner.logger.info(f"vocabulary: {len(names)} names of {type(dataset).__name__}")

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from subpt_dense.datasets import resolve_names
+from subpt_dense.datasets import ClassSplit, resolve_names
+from subpt_dense.datasets.image_list import set_name
 from subpt_dense.registry import MODELS
 from subpt_dense.text import TextTower, encode_templates, get_templates
 
@@ -126,5 +127,9 @@ def _check_kind(names: Sequence[str] | Mapping[str, Any] | str, kind: str | None
 
 
 def _short(listed: Any) -> str:
-    """What a result says about `exclude`: a split's name or file, or how many names were listed."""
+    """What a result says about `exclude`: a split's name or file, a set, or how many names were listed."""
+    if isinstance(listed, ClassSplit):
+        return listed.name
+    if isinstance(listed, Mapping):
+        return str(listed["name"] if "name" in listed else set_name(listed["set"], listed.get("data_root", "data")))
     return os.path.basename(listed) if isinstance(listed, (str, os.PathLike)) else f"{len(listed)} listed"

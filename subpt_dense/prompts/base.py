@@ -28,6 +28,7 @@ class PromptHead(nn.Module, ABC):
     def __init__(self, vocabulary: Sequence[str] = ()) -> None:
         super().__init__()
         self._vocabulary: tuple[str, ...] = ()
+        self._accepted: set[tuple[str, ...]] = set()
         if vocabulary:
             self.vocabulary = vocabulary
 
@@ -40,7 +41,9 @@ class PromptHead(nn.Module, ABC):
     def vocabulary(self, names: Sequence[str]) -> None:
         checked = check_names(names, owner=type(self).__name__)
         if checked != self._vocabulary:
-            self._check_vocabulary(checked)
+            if checked not in self._accepted:
+                self._check_vocabulary(checked)
+                self._accepted.add(checked)  # training and validation take turns, every time with the same names
             self._vocabulary = checked
             self._drop_cache()
 
@@ -58,11 +61,12 @@ class PromptHead(nn.Module, ABC):
         """What is learned, by name, and nothing else."""
         return dict(self.named_parameters())
 
-    def check_evaluated(self, names: Sequence[str]) -> None:
+    def check_evaluated(self, names: Sequence[str], novel: Sequence[str] = ()) -> None:
         """Raise ValueError if the head knows something of names it claims not to know.
 
         Args:
             names: Every name of the evaluation, base and novel.
+            novel: Those among them whose results are called novel.
         """
 
     def auxiliary_losses(self) -> dict[str, Tensor]:

@@ -238,7 +238,7 @@ class ContextPrompt(TowerPrompt):
             for anchor in self._anchors()
         }
 
-    def check_evaluated(self, names: Sequence[str]) -> None:
+    def check_evaluated(self, names: Sequence[str], novel: Sequence[str] = ()) -> None:
         """Refuse generic anchors that hold an evaluated name: results would call them ignorant of it."""
         evaluated = {clean_name(name).casefold() for name in names}
         for anchor in self._anchors():

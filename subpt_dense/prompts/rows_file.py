@@ -1,20 +1,17 @@
 """The rows file: class rows with everything needed to refuse the wrong ones (K classes, D embedding)."""
 
-import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from subpt_dense.prompts.sealed import read_sealed, write_sealed
 from subpt_dense.text import check_names
 
 FORMAT = "subpt_dense.rows"
@@ -78,9 +75,7 @@ def save_rows(
         if not metadata[key].strip():
             raise ValueError(f"`{key}` of rows file {path} must not be empty: the rows' origin could not be checked.")
     metadata |= {"normalised": json.dumps(normalised), "names": json.dumps(names, ensure_ascii=False)}
-    metadata |= {"format": FORMAT, "version": VERSION}
-    metadata["sha256"] = _digest(rows, metadata)
-    _write_atomically(path, save({"rows": rows}, metadata))
+    write_sealed(path, {"rows": rows}, metadata, kind=FORMAT, version=VERSION)
 
 
 def load_rows(path: str | os.PathLike) -> RowsFile:
@@ -91,22 +86,10 @@ def load_rows(path: str | os.PathLike) -> RowsFile:
         ValueError: If it is no rows file, is damaged, or has another format version.
     """
     path = existing(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as safetensors: damaged, or of another kind ({error}).") from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is not a rows file: its format must be {FORMAT!r}. Got {metadata.get('format')!r} and the tensors "
-            f"{sorted(tensors)}. Rows of another origin load from .npy or .pt, with `names` and `backbone` given."
-        )
-    if metadata.get("version") != VERSION:
-        raise ValueError(f"The format version of {path} must be {VERSION!r}. Got {metadata.get('version')!r}.")
-    recorded = metadata.pop("sha256", None)
-    if set(tensors) != {"rows"} or recorded != _digest(tensors["rows"], metadata):
-        raise ValueError(f"{path} is damaged: its checksum does not fit its contents. Write it again.")
+    hint = "Rows of another origin load from .npy or .pt, with `names` and `backbone` given."
+    tensors, metadata = read_sealed(path, kind=FORMAT, version=VERSION, hint=hint)
+    if set(tensors) != {"rows"}:
+        raise ValueError(f"{path} must hold one tensor, 'rows'. Got {sorted(tensors)}. Write it again.")
     names = check_names(json.loads(metadata["names"]), owner=f"rows file {path}")
     normalised = json.loads(metadata["normalised"])
     rows = check_rows(tensors["rows"], names, path, normalised)
@@ -135,21 +118,3 @@ def existing(path: str | os.PathLike) -> Path:
     if not Path(path).is_file():
         raise FileNotFoundError(f"The rows file or list of names {str(path)!r} does not exist.")
     return Path(path)
-
-
-def _digest(rows: Tensor, metadata: dict[str, str]) -> str:
-    facts = json.dumps([sorted(metadata.items()), list(rows.shape), str(rows.dtype)], ensure_ascii=False)
-    return hashlib.sha256(facts.encode() + rows.contiguous().numpy().tobytes()).hexdigest()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp's files are the owner's alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -22,16 +22,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from mmengine.logging import MMLogger
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from subpt_dense.toyworld.clip import CLIP_SEEDS, write_checkpoint
-from subpt_dense.toyworld.concepts import GROUNDS, Concept, all_concepts, class_split
-from subpt_dense.toyworld.crops import render_crops
+from subpt_dense.toyworld.clip import CLIP_SEEDS
+from subpt_dense.toyworld.concepts import GROUNDS, class_split
+from subpt_dense.toyworld.folder import fill_folder, write_class_names, write_crops, write_png, write_text
 from subpt_dense.toyworld.scenes import SCENE_SIZE, Scene, render_scenes
 
 _FORMAT = 1
@@ -66,7 +64,6 @@ def build_world(
     Raises:
         FileExistsError: If ``root`` holds another world.
     """
-    root = Path(root)
     asked: dict[str, Any] = {
         "format": _FORMAT,
         "train": train,
@@ -75,47 +72,22 @@ def build_world(
         "val_crops": val_crops,
     }
     asked |= {"split_seed": split_seed, "domain": domain, "clip_seeds": list(clip_seeds)}
-    manifest = root / "world.json"
-    found = json.loads(manifest.read_text()) if manifest.exists() else None
-    if found not in (None, asked):
-        raise FileExistsError(
-            f"{root} must be empty or hold the same toy world {asked}. Got {found}. Choose another folder."
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    for seed in clip_seeds:
-        write_checkpoint(seed, root)  # also beside an older world: the shipped weights may be new
-    if found == asked:
-        return False
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the tensors are small: a second thread would mostly wait, for minutes on a busy machine
-    try:
-        _write_world(root, asked)
-    finally:
-        torch.set_num_threads(threads)
-    _write_text(manifest, json.dumps(asked))  # last: a world cut short is made again
-    return True
+    return fill_folder(root, asked, lambda folder: _write_world(folder, asked))
 
 
 def _write_world(root: Path, asked: dict[str, Any]) -> None:
     base, novel = class_split(asked["split_seed"])
     classes, domain = [*base, *novel], asked["domain"]
-    _write_names(root, base, novel)
+    write_class_names(root, base, novel)
+    write_text(root / "semantic_classes.txt", "\n".join([*(c.name for c in classes), *GROUNDS]) + "\n")
     parts = (("train_seen", asked["train"], len(base), 1), ("val_all", asked["val"], len(classes), 2))
     for part, count, labels, seed in parts:
         folder = part.split("_")[0]
         scenes = render_scenes(classes, range(labels), count, seed, domain)
         coco = _write_scenes(root, folder, scenes, [c.name for c in classes[:labels]], len(classes))
-        _write_text(root / "annotations" / f"instances_{part}.json", json.dumps(coco))
-    _write_crops(root / "crops" / "train", base, asked["train_crops"], 3, domain)
-    _write_crops(root / "crops" / "val", classes, asked["val_crops"], 4, domain)
-
-
-def _write_names(root: Path, base: Sequence[Concept], novel: Sequence[Concept]) -> None:
-    split: dict[str, Any] = {"name": "toy", "base": [c.name for c in base], "novel": [c.name for c in novel]}
-    _write_text(root / "split.json", json.dumps(split, indent=1))
-    _write_text(root / "semantic_classes.txt", "\n".join([*split["base"], *split["novel"], *GROUNDS]) + "\n")
-    unused = [c.name for c in all_concepts() if c not in {*base, *novel}]
-    _write_text(root / "names_generic.txt", "\n".join(unused) + "\n")
+        write_text(root / "annotations" / f"instances_{part}.json", json.dumps(coco))
+    write_crops(root / "crops" / "train", base, asked["train_crops"], 3, domain)
+    write_crops(root / "crops" / "val", classes, asked["val_crops"], 4, domain)
 
 
 def _write_scenes(
@@ -126,8 +98,8 @@ def _write_scenes(
     annotations: list[dict[str, Any]] = []
     for number, scene in enumerate(scenes, start=1):
         file = f"{number:06d}.png"
-        _write_png(root / folder / file, scene.image[:, :, ::-1])
-        _write_png(root / "semantic" / folder / file, scene.semantic_map(classes))
+        write_png(root / folder / file, scene.image[:, :, ::-1])
+        write_png(root / "semantic" / folder / file, scene.semantic_map(classes))
         images.append({"id": number, "file_name": file, "width": SCENE_SIZE, "height": SCENE_SIZE})
         for label, mask in zip(scene.labels, scene.masks, strict=True):
             annotations.append(
@@ -143,26 +115,6 @@ def _region(mask: NDArray[np.bool_]) -> dict[str, Any]:
     box = coco_mask.toBbox(encoded).tolist()
     encoded["counts"] = encoded["counts"].decode()
     return {"bbox": box, "area": int(mask.sum()), "iscrowd": 0, "segmentation": encoded}
-
-
-def _write_crops(folder: Path, classes: Sequence[Concept], per_class: int, seed: int, domain: str) -> None:
-    for index, concept in enumerate(classes if per_class else ()):
-        images = render_crops(torch.tensor([concept] * per_class), seed * 10**6 + index, domain)
-        for number, image in enumerate(images.permute(0, 2, 3, 1).numpy(), start=1):
-            _write_png(folder / concept.name.replace(" ", "_") / f"{number:04d}.png", image[:, :, ::-1])
-
-
-def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-        raise OSError(f"{path} could not be written. Check that the folder is writable and the disk is not full.")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def main() -> None:

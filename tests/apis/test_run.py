@@ -104,3 +104,21 @@ def test_only_the_first_process_claims_the_work_dir(world, tmp_path, monkeypatch
     with mock.patch("subpt_dense.apis.run.Runner"):
         apis.train(config(tmp_path))
     assert (tmp_path / "run" / "run.json").is_file()
+
+
+def test_what_learns_nothing_is_tested_without_a_checkpoint_and_never_trained(tmp_path):
+    cfg = apis.load_config(CONFIGS / "cls_toy_template.py", work_dir=str(tmp_path / "run"))
+    with pytest.raises(
+        ValueError, match=r"must have `train_cfg`. cls_toy_template.py has none, for nothing is learned"
+    ):
+        apis.train(cfg)
+    with mock.patch("subpt_dense.apis.run.Runner") as runner, mock.patch("subpt_dense.apis.run.require_files"):
+        runner.from_cfg.return_value.test.return_value = {}
+        runner.from_cfg.return_value.test_loop.evaluator.metrics = []
+        runner.from_cfg.return_value.model.prompt.identity.return_value = {"type": "x"}
+        assert apis.test(cfg)["checkpoint"] is None and cfg.load_from is None
+        with pytest.raises(ValueError, match="`--show-dir` needs a task that draws.*cls_toy_template.py draws nothing"):
+            apis.test(cfg, show_dir="drawn")
+        learns = apis.load_config(CONFIGS / "cls_toy_coop.py", work_dir=str(tmp_path / "run"))
+        with pytest.raises(ValueError, match="`checkpoint` must be given for cls_toy_coop.py, which learns. Got none"):
+            apis.test(learns)

@@ -7,6 +7,7 @@ import pytest
 from mmengine.config import Config
 
 from subpt_dense.datasets import file_sha256, require_files, write_json
+from tests.datasets.image_files import write_folders, write_set
 
 HELP = "Fetch it from example.org, then run tools/prepare_data.py."
 
@@ -103,6 +104,65 @@ class TestRequireFiles:
         loaders = [{"dataset": dataset(here)}, {"dataset": dataset(here, ann_file="no.json")}]
         with pytest.raises(FileNotFoundError, match=r"`test_dataloader\[1\].dataset.ann_file`"):
             require_files(config(here, test_dataloader=loaders))
+
+
+def image_set(root: Path, key: str = "caltech101", **kwargs) -> dict:
+    return {"type": "subpt_dense.ImageSet", "set": key, "data_root": str(root)} | kwargs
+
+
+def missing(cfg: dict) -> list[str]:
+    """The lines between the first and the last."""
+    with pytest.raises(FileNotFoundError) as caught:
+        require_files(Config(cfg))
+    return str(caught.value).splitlines()[1:-1]
+
+
+class TestRequireImageSets:
+    def test_each_path_and_where_the_set_is_to_be_had(self, tmp_path: Path) -> None:
+        loader = {"dataset": image_set(tmp_path)}
+        lines = missing({"train_dataloader": loader, "val_dataloader": {"dataset": {"dataset": loader["dataset"]}}})
+        folder = f"  {tmp_path}/caltech-101"
+        where = "`train_dataloader.dataset.set='caltech101'`"
+        assert lines[:2] == [
+            f"{folder}/split_zhou_Caltech101.json (no such file; {where})",
+            f"{folder}/101_ObjectCategories (no such folder; {where})",
+        ]
+        assert len(lines) == 3 and lines[2].startswith("Caltech101 (caltech-101/): https://data.caltech.edu")
+
+    @pytest.mark.parametrize(
+        ("key", "part", "absent"),
+        [
+            ("fgvc_aircraft", "test", ["variants.txt", "images_variant_test.txt", "images"]),
+            ("imagenet", "test", ["classnames.txt", "images/val"]),
+            ("imagenet", "val", ["classnames.txt", "images/train"]),
+            ("imagenet_r", "test", ["../imagenet/classnames.txt", "imagenet-r"]),
+        ],
+    )
+    def test_a_part_needs_its_own(self, tmp_path: Path, key: str, part: str, absent: list[str]) -> None:
+        lines = missing({"test_dataloader": {"dataset": image_set(tmp_path, key, part=part)}})
+        folder = {"imagenet_r": "imagenet-rendition"}.get(key, key)
+        assert [line.split(" (")[0].strip() for line in lines[:-1]] == [
+            os.path.normpath(tmp_path / folder / path) for path in absent
+        ]
+
+    def test_is_silent_when_all_is_there(self, tmp_path: Path) -> None:
+        for key in ("dtd", "imagenet", "imagenet_a"):
+            write_set(tmp_path, key)
+            require_files(Config({"test_dataloader": {"dataset": image_set(tmp_path, key, part="test")}}))
+
+    def test_anchors_need_the_names_alone(self, tmp_path: Path) -> None:
+        here = {"set": "dtd", "data_root": str(tmp_path)}
+        names = {"generic": {"vocabulary": "imagenet", "exclude": here}, "heldout": {"split": here, "group": "novel"}}
+        lines = missing({"model": {"language": {"names": names}}})
+        file = f"{tmp_path}/dtd/split_zhou_DescribableTextures.json"
+        assert lines[0] == f"  {file} (no such file; `model.language.names.generic.exclude.set='dtd'`)"
+        assert len(lines) == 2 and lines[1].startswith("DTD (dtd/)")
+
+    def test_plain_folders(self, tmp_path: Path) -> None:
+        cfg = image_set(tmp_path, "folder", folders={"train": "a", "test": "b"}, split=str(tmp_path / "split.json"))
+        write_folders(tmp_path, {"a": {"x": 1}})
+        lines = missing({"train_dataloader": {"dataset": cfg}})
+        assert [line.split(" (")[0].strip() for line in lines] == [f"{tmp_path}/split.json", f"{tmp_path}/b"]
 
 
 class TestWriteJson:

@@ -29,7 +29,7 @@ class NamedPrompt(nn.Module):
     def identity(self) -> dict[str, Any]:
         return dict(self.facts)
 
-    def check_evaluated(self, names: Any) -> None:
+    def check_evaluated(self, names: Any, novel: Any = ()) -> None:
         if "secret" in names:
             raise ValueError("secret must not be evaluated")
 

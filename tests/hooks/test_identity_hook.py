@@ -27,7 +27,7 @@ def start(tmp_path, checkpoint, prompt=None, resume=False, **settings):
 
 def test_checkpoints_carry_the_identity(checkpoint):
     stored = torch.load(checkpoint, weights_only=True)
-    assert stored[KEY] == {**NamedPrompt().identity(), "subspace": None}
+    assert stored[KEY] == {**NamedPrompt().identity(), "subspace": None, "conflict": None}
 
 
 @pytest.mark.parametrize("resume", [False, True])

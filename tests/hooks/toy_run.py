@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, is_model_wrapper
@@ -55,9 +57,10 @@ class ToyModel(BaseModel):
 
 
 class ToyData(torch.utils.data.Dataset):
-    """Sample i is that of i modulo 4."""
+    """Sample i is that of i modulo 4; noisy ones differ at every reading, by all three kinds of random numbers."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, noisy: bool = False) -> None:
+        self.noisy = noisy
         generator = torch.Generator().manual_seed(7)
         self.inputs = torch.randn(4, LENGTH, generator=generator)
         self.targets = torch.randn(4, generator=generator)
@@ -67,7 +70,8 @@ class ToyData(torch.utils.data.Dataset):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"inputs": self.inputs[index % 4], "target": self.targets[index % 4]}
+        noise = torch.randn(LENGTH) * random.random() * np.random.rand() if self.noisy else 0
+        return {"inputs": self.inputs[index % 4] + noise, "target": self.targets[index % 4]}
 
 
 class Recorder(Hook):
@@ -123,7 +127,7 @@ Train = Callable[..., tuple[Recorder, Runner]]
 
 def train_toy(
     folder: Path,
-    hook: Hook | None,
+    hook: Hook | list[Hook] | None,
     iters: int = 12,
     *,
     optimizer: str = "sgd",
@@ -132,20 +136,22 @@ def train_toy(
     loop: dict | None = None,
     batch: int = 1,
     save_every: int = -1,
+    noisy: bool = False,
     **kwargs: Any,
 ) -> tuple[Recorder, Runner]:
     """Runs a toy training to its end in a new subfolder; returns what it recorded and the Runner."""
     name = f"run{next(_COUNT)}"
+    hooks = [] if hook is None else hook if isinstance(hook, list) else [hook]
     recorder = Recorder()
-    by_epoch = (loop or {}).get("by_epoch", False)
+    by_epoch = (loop or {}).get("by_epoch", "type" in (loop or {}))
     with mock.patch("mmengine.visualization.Visualizer._initialize_fig", return_value=[mock.MagicMock()] * 3):  # slow
         runner = Runner(
             model=model or ToyModel(),
             work_dir=str(folder / name),
             train_dataloader={
-                "dataset": ToyData(4 if by_epoch else 100_000),
+                "dataset": ToyData(4 if by_epoch else 100_000, noisy),
                 "batch_size": batch,
-                "sampler": {"type": "DefaultSampler" if by_epoch else "InfiniteSampler", "shuffle": False},
+                "sampler": {"type": "DefaultSampler" if by_epoch else "InfiniteSampler", "shuffle": noisy},
                 "collate_fn": {"type": "default_collate"},
                 "num_workers": 0,
             },
@@ -154,7 +160,7 @@ def train_toy(
             default_hooks={
                 "logger": None,
                 "timer": None,
-                "param_scheduler": None,
+                "sampler_seed": None if noisy else {"type": "DistSamplerSeedHook"},
                 "checkpoint": {
                     "type": "CheckpointHook",
                     "by_epoch": by_epoch,
@@ -162,7 +168,7 @@ def train_toy(
                     "save_last": save_every > 0,
                 },
             },
-            custom_hooks=[recorder] if hook is None else [recorder, hook],
+            custom_hooks=[recorder, *hooks],
             experiment_name=f"{folder.name}{name}",
             log_level="WARNING",
             **kwargs,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from subpt_dense.prompts import PromptHead, save_rows
+from subpt_dense.prompts import ContextPrompt, PromptHead, save_prompt, save_rows
 from subpt_dense.registry import MODELS
 
 NAMES = ("cat", "traffic light", "dog")
@@ -24,6 +24,7 @@ CASES: dict[str, dict[str, Any]] = {
     "nfl": {"type": "subpt_dense.ContextPrompt", "length": 3, "anchors": [NFL]},
     "nfl-kgcoop": {"type": "subpt_dense.ContextPrompt", "length": 3, "anchors": [NFL, KGCOOP]},
     "rows": {"type": "subpt_dense.RowsPrompt"},
+    "learned": {"type": "subpt_dense.LearnedPrompt"},
 }
 LEARNED = [name for name, case in CASES.items() if case["type"] == "subpt_dense.ContextPrompt"]
 
@@ -40,8 +41,18 @@ def rows_path(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="session")
+def prompt_path(tiny_clip: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A prompt file: two tokens, learned with names that are in no vocabulary here."""
+    path = tmp_path_factory.mktemp("prompt") / "prompt.safetensors"
+    head = ContextPrompt({"model": tiny_clip[0], "pretrained": tiny_clip[1]}, length=2, vocabulary=("horse", "sheep"))
+    torch.nn.init.normal_(head.context, std=0.3, generator=torch.Generator().manual_seed(1))
+    save_prompt(path, head, facts={"seed": 1})
+    return str(path)
+
+
 @pytest.fixture
-def build(tiny_clip: tuple[str, str], rows_path: str) -> Build:
+def build(tiny_clip: tuple[str, str], rows_path: str, prompt_path: str) -> Build:
     """Builds a head of the case table through the registry, seeded; keyword arguments go on top of the row."""
 
     def build_head(case: str, **changes: Any) -> PromptHead:
@@ -50,6 +61,8 @@ def build(tiny_clip: tuple[str, str], rows_path: str) -> Build:
         if config["type"] == "subpt_dense.RowsPrompt":
             config.setdefault("file", rows_path)
         else:
+            if config["type"] == "subpt_dense.LearnedPrompt":
+                config.setdefault("file", prompt_path)
             config.setdefault("text", {"model": tiny_clip[0], "pretrained": tiny_clip[1]})
         return MODELS.build(config)
 

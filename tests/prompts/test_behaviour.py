@@ -6,12 +6,12 @@ import pickle
 import pytest
 import torch
 
-from subpt_dense.prompts import ContextPrompt, PromptHead, TowerPrompt
+from subpt_dense.prompts import ContextPrompt, LearnedPrompt, PromptHead, TowerPrompt
 from tests.prompts.conftest import CASES, MORE, NAMES
 
 
 def is_learned(head: PromptHead) -> bool:
-    return isinstance(head, ContextPrompt)
+    return isinstance(head, ContextPrompt) and not isinstance(head, LearnedPrompt)
 
 
 def test_unit_rows(head):

@@ -4,8 +4,9 @@ import open_clip
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cross_entropy, normalize
 
+from subpt_dense.heads import CosineClassifier
 from subpt_dense.losses import TextAnchor
 from subpt_dense.prompts import context as context_module
 from subpt_dense.text import get_templates
@@ -110,6 +111,29 @@ def test_trained_names_with_weight_8_are_kgcoop(build, clip, names):
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(head.context.grad, gradient, rtol=1e-4, atol=1e-5)
     assert not torch.equal(train(head), train(build("context")))
+
+
+def test_a_step_of_kgcoop(build, clip):
+    """Loss, gradient and context after a step equal KgCoOp's: cross-entropy + 8 (1 - mean cos)."""
+    anchor = {"names": "trained", "templates": "single", "weight": 8.0, "name": "kg"}
+    head, classifier = build("context", anchors=[anchor]), CosineClassifier(24, scale=10.0)
+    features = normalize(torch.randn(4, 24, generator=torch.Generator().manual_seed(1)), dim=1)
+    labels = torch.tensor([0, 2, 1, 1])
+
+    context = head.context.detach().clone().requires_grad_()
+    learned, frozen = coop(clip, context, NAMES), zero_shot(clip, NAMES, ["a photo of a {}."])
+    score = torch.cosine_similarity(learned, frozen, dim=1).mean()
+    expected = cross_entropy(10 * features @ learned.T, labels) + 8 * (1 - score)
+    (gradient,) = torch.autograd.grad(expected, context)
+
+    optimizer = torch.optim.SGD(head.parameters(), lr=0.1)
+    classifier.set_rows(head())
+    loss = cross_entropy(classifier(features), labels) + sum(head.auxiliary_losses().values())
+    loss.backward()
+    optimizer.step()
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(head.context.grad, gradient, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(head.context, context - 0.1 * gradient, rtol=1e-5, atol=1e-6)
 
 
 def test_extra_names_with_templates_are_nfl(build, clip):

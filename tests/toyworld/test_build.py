@@ -112,7 +112,7 @@ def test_another_world_is_refused_naming_both(world):
 
 def test_a_world_cut_short_is_made_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(build, "_write_crops", lambda *args: 1 / 0)
+        patched.setattr(build, "write_crops", lambda *args: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             build_world(tmp_path, **NOTHING)
     assert (tmp_path / "split.json").exists() and not (tmp_path / "world.json").exists()
@@ -137,7 +137,7 @@ def test_same_arguments_same_files(tmp_path):
 def test_a_picture_that_cannot_be_written(tmp_path):
     (tmp_path / "picture.png").mkdir()
     with pytest.raises(OSError, match=r"picture\.png could not be written\. Check"):
-        build._write_png(tmp_path / "picture.png", np.zeros((4, 4, 3), np.uint8))
+        build.write_png(tmp_path / "picture.png", np.zeros((4, 4, 3), np.uint8))
 
 
 def test_command_line(tmp_path, monkeypatch):

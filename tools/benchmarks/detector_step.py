@@ -51,7 +51,7 @@ LINEAR = "linear"
 HEADS = ("template", "coop", "subpt", "subpt_nfl")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EXPLORE = 11  # iterations, with a snapshot each: the fewest for the configs' rank of 10
-OWN_HOOKS = ("vocabulary", "report", "finite_loss", "identity")  # which plain mmdet does not have
+OWN_HOOKS = ("vocabulary", "report", "finite_loss", "identity", "prompt_file")  # which plain mmdet does not have
 
 Results = dict[str, list[Timing]]
 

@@ -1,0 +1,12 @@
+"""ImageNet-V2, matched frequency: other photographs of ImageNet's classes. For testing only."""
+
+_base_ = "./cls_images.py"
+
+here = dict(set="imagenetv2", data_root="data")
+train_dataloader = None
+val_dataloader = dict(dataset=dict(dataset=dict(split="whole", **here)))
+test_dataloader = val_dataloader
+val_evaluator = dict(protocol="imagenetv2 domain generalisation")
+test_evaluator = val_evaluator
+
+templates = ["a photo of a {}."]

@@ -1,0 +1,16 @@
+"""OxfordPets: 19 base and 18 novel classes."""
+
+_base_ = "./cls_images.py"
+
+here = dict(set="oxford_pets", data_root="data")
+train_dataloader = dict(dataset=here)
+val_dataloader = dict(dataset=dict(dataset=here))
+test_dataloader = val_dataloader
+val_evaluator = dict(protocol="oxford_pets base-to-novel")
+test_evaluator = val_evaluator
+
+templates = ["a photo of a {}, a type of pet."]
+names = dict(
+    generic=dict(vocabulary="imagenet", exclude=here),
+    heldout=dict(split=here, group="novel"),
+)

@@ -1,0 +1,30 @@
+"""What every classification run has: our modules, hooks, logs. The only custom_imports."""
+
+default_scope = "mmengine"
+custom_imports = dict(imports=["subpt_dense.classification", "subpt_dense.toyworld"], allow_failed_imports=False)
+
+default_hooks = dict(
+    timer=dict(type="mmengine.IterTimerHook"),
+    logger=dict(type="mmengine.LoggerHook", interval=50),
+    param_scheduler=dict(type="mmengine.ParamSchedulerHook"),
+    checkpoint=dict(type="mmengine.CheckpointHook", interval=10, max_keep_ckpts=3, save_last=True),
+    sampler_seed=None,  # the loop seeds the sampler: the second pass has the first one's order
+    vocabulary=dict(type="subpt_dense.VocabularyHook"),
+    report=dict(type="subpt_dense.PromptReportHook"),
+    finite_loss=dict(type="subpt_dense.FiniteLossHook"),
+    identity=dict(type="subpt_dense.PromptIdentityHook"),
+    run_state=dict(type="subpt_dense.RunStateHook"),
+    prompt_file=dict(type="subpt_dense.PromptFileHook"),
+    trajectory=dict(type="subpt_dense.TrajectoryHook"),
+)
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+visualizer = dict(type="mmengine.Visualizer", vis_backends=[dict(type="mmengine.LocalVisBackend")])
+log_processor = dict(type="mmengine.LogProcessor", window_size=10, by_epoch=True)
+log_level = "INFO"
+randomness = dict(seed=1)
+load_from = None
+resume = False

@@ -1,0 +1,7 @@
+_base_ = [
+    "./_base_/classifiers/clip_b16.py",
+    "./_base_/datasets/cls_fgvc_aircraft.py",
+    "./_base_/schedules/cls_100e.py",
+    "./_base_/prompts/kgcoop.py",
+]
+model = dict(prompt={{_base_.prompt}}, language=dict(templates={{_base_.templates}}, names={{_base_.names}}))

@@ -1,0 +1,8 @@
+_base_ = [
+    "./_base_/classifiers/clip_toy.py",
+    "./_base_/datasets/cls_toy.py",
+    "./_base_/schedules/cls_toy_60e.py",
+    "./_base_/prompts/coop.py",
+]
+model = dict(prompt={{_base_.prompt}}, language=dict(templates={{_base_.templates}}, names={{_base_.names}}))
+custom_hooks = [{{_base_.subspace}}]

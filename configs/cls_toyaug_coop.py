@@ -1,0 +1,7 @@
+_base_ = [
+    "./_base_/classifiers/clip_toy.py",
+    "./_base_/datasets/cls_toyaug.py",
+    "./_base_/schedules/cls_100e.py",
+    "./_base_/prompts/coop.py",
+]
+model = dict(prompt={{_base_.prompt}}, language=dict(templates={{_base_.templates}}, names={{_base_.names}}))
