@@ -75,4 +75,4 @@ def _walk(axes: Any, run: str, points: np.ndarray, colour: str) -> None:
     axes.scatter(points[:, 0], points[:, 1], s=np.linspace(4, 16, len(points)), color=colour, label=run)
     axes.scatter(*points[0], marker="o", s=70, facecolors="none", edgecolors=colour, label=f"{run}, epoch 1")
     axes.scatter(*points[-1], marker="*", s=110, color=colour, edgecolors="black", linewidths=0.5)
-    axes.annotate("end", points[-1], textcoords="offset points", xytext=(6, 6), fontsize="small", color=colour)
+    axes.annotate("end", points[-1], textcoords="offset points", xytext=(-22, 7), fontsize="small", color=colour)

@@ -28,7 +28,7 @@ def context_words(work_dir: Path, trajectory: Trajectory, words: Path | None, co
     Args:
         work_dir: The run's, with its config.
         trajectory: Its trajectory.
-        words: A text file: only the tokens of its words are candidates. None: all that the tower knows.
+        words: A text file: only those of its words that are one token are candidates. None: all that the tower knows.
         count: Words a token.
     """
     if trajectory.shapes[0][0] != "context":
@@ -56,8 +56,11 @@ def _text_spec(work_dir: Path) -> TextSpec:
 def _candidates(tower: TextTower, words: Path | None) -> list[int]:
     if words is None:
         return list(range(tower.token_embedding.num_embeddings - 2))  # the last two begin and end a text
-    listed = words.read_text(encoding="utf-8").split()
-    return sorted({i for word in listed for i in tower.token_ids(word)})
+    listed = (tower.token_ids(word) for word in words.read_text(encoding="utf-8").split())
+    found = sorted({ids[0] for ids in listed if len(ids) == 1})
+    if not found:
+        raise ValueError(f"{words} must hold a word that is one token. Got none.")
+    return found
 
 
 def parse_run(text: str) -> tuple[str, Path]:
@@ -75,7 +78,11 @@ def main() -> None:
         "--early", type=int, help="early epochs; by default as long as the longest exploration, or a fifth"
     )
     parser.add_argument("--rank", type=int, default=5, help="directions of the early subspace")
-    parser.add_argument("--words", type=Path, help="text file: nearest words among its words only")
+    parser.add_argument(
+        "--words",
+        type=Path,
+        help="text file: nearest words among its words only; the toy CLIP knows those of names_generic.txt",
+    )
     parser.add_argument("--nearest", type=int, default=3, help="words shown a token")
     args = parser.parse_args()
     runs = dict(args.runs)
