@@ -20,9 +20,10 @@ from subpt_dense.toyworld.study_full import full_table, pool, run_full_study
 from tests.toyworld.test_hypotheses import head
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+STUDIED = sorted(path.stem for kind in ("toy", "toyaug") for path in CONFIGS.glob(f"cls_{kind}_*.py"))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in CONFIGS.glob("cls_toy*.py")))
+@pytest.mark.parametrize("name", STUDIED)
 def test_relocated_moves_every_path(name: str, tmp_path: Path) -> None:
     config = CONFIGS / f"{name}.py"
     options = relocated(config, tmp_path / "world", 2)
