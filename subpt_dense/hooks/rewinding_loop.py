@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
 
 from subpt_dense.hooks.host import host_of
@@ -19,7 +20,8 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
     before: at its end model, optimizer, schedules, random numbers, gradient accumulation and the order of the data go
     back to what they were when training began, and a whole pass follows, as if it were a new run. Epochs and iterations
     count on over both passes, so that logs, checkpoints and the remaining time need no second scale;
-    :attr:`pass_epoch` counts within a pass. Without :meth:`rewind_after` there is one pass, ``train``.
+    :attr:`pass_epoch` counts within a pass, and checkpoints say which pass they are of (``explore_epoch_3.pth``).
+    Without :meth:`rewind_after` there is one pass, ``train``, with mmengine's own names.
 
     Stopped at the end of any epoch and resumed (see :class:`RunStateHook`, which it needs), a run ends with the same
     numbers as without the stop.
@@ -30,7 +32,7 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         explored: Length of the exploring pass in epochs; 0 without one.
-        start: What a rewind restores, see :meth:`capture`; None before the first epoch and after the rewind.
+        start: What a rewind restores: states of model, optimizer, schedules and random numbers; None before the first epoch and after the rewind.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -74,6 +76,10 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
             )
         self._turn = turn
         self.explored = epochs
+        for hook in self.runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                hook.filename_tmpl = _PhaseName(hook.filename_tmpl)
+                hook.filename_tmpl.explored = epochs * (1 if hook.by_epoch else len(self.dataloader))
         self._max_iters = (self._max_epochs + epochs) * len(self.dataloader)
         self._max_epochs += epochs
 
@@ -132,6 +138,16 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
         self.runner.optim_wrapper.initialize_count_status(
             self.runner.model, epoch * per_epoch, self.pass_epochs * per_epoch
         )
+
+
+class _PhaseName(str):
+    """A checkpoint's file name by its epoch or iteration, as CheckpointHook asks for it, with the pass before it."""
+
+    explored: int
+
+    def format(self, *args: object, **kwargs: object) -> str:
+        (step,) = args
+        return f"{'explore' if cast(int, step) <= self.explored else 'train'}_{super().format(step)}"
 
 
 def _schedulers(runner: Any) -> list[Any]:

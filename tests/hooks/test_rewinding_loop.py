@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from subpt_dense.hooks import RunStateHook, SubspaceHook
@@ -40,6 +41,11 @@ def run(train: Train) -> Callable[..., Any]:
         return train([RunStateHook(), *hooks], randomness={"seed": seed}, **options)
 
     return start
+
+
+def checkpoint(runner: Runner, epoch: int, explored: int = EXPLORED) -> str:
+    phase = "explore" if epoch <= explored else "train"
+    return f"{runner.work_dir}/{phase}_epoch_{epoch}.pth"
 
 
 def explorer(kind: type[SubspaceHook] = SubspaceHook, **options: Any) -> Any:
@@ -85,11 +91,21 @@ def test_displacement_stays_in_the_span(run: Any, project: str, optimizer: str) 
 def test_resume_at_any_epoch_of_either_pass_repeats_the_run(run: Any, optimizer: str) -> None:
     whole, runner = run(explorer(), optimizer=optimizer, save_every=1)
     for epoch in range(1, EXPLORED + PASS):
-        part, _ = run(
-            explorer(), seed=3, optimizer=optimizer, load_from=f"{runner.work_dir}/epoch_{epoch}.pth", resume=True
-        )
+        part, _ = run(explorer(), seed=3, optimizer=optimizer, load_from=checkpoint(runner, epoch), resume=True)
         assert len(part.prompts) == (EXPLORED + PASS - epoch) * STEPS
         assert all(torch.equal(a, b) for a, b in zip(whole.prompts[epoch * STEPS :], part.prompts, strict=True))
+
+
+def test_checkpoints_name_their_pass_and_old_ones_of_either_go(run: Any) -> None:
+    _, runner = run(explorer(explore=6), CheckpointHook(interval=1, max_keep_ckpts=3), loop=LOOP | {"max_epochs": 7})
+    folder = Path(runner.work_dir)
+    assert sorted(path.name for path in folder.glob("*.pth")) == [f"train_epoch_{epoch}.pth" for epoch in (11, 12, 13)]
+    assert (folder / "last_checkpoint").read_text().endswith("train_epoch_13.pth")
+    _, runner = run(explorer(explore=6), CheckpointHook(interval=6), loop=LOOP | {"max_epochs": 7})
+    names = sorted(path.name for path in Path(runner.work_dir).glob("*.pth"))
+    assert names == ["explore_epoch_6.pth", "train_epoch_12.pth", "train_epoch_13.pth"]
+    _, runner = run(CheckpointHook(interval=4))
+    assert sorted(path.name for path in Path(runner.work_dir).glob("*.pth")) == ["epoch_4.pth", "epoch_8.pth"]
 
 
 def test_resume_of_a_plain_run(run: Any) -> None:
@@ -107,7 +123,7 @@ def test_accumulated_gradients_end_with_the_pass(run: Any) -> None:
     both, runner = run(hook, wrapper=dict(wrapper), model=ToyModel(), save_every=1)
     assert torch.equal(plain.prompts[-1], both.prompts[-1])
     hook = explorer(FixedHook, start_from="init", explore=4)
-    part, _ = run(hook, wrapper=dict(wrapper), load_from=f"{runner.work_dir}/epoch_7.pth", resume=True)
+    part, _ = run(hook, wrapper=dict(wrapper), load_from=checkpoint(runner, 7, explored=4), resume=True)
     # An epoch of 4 iterations ends within a step of 3: what was accumulated by then is lost with the stop.
     assert (plain.prompts[-1] - part.prompts[-1]).norm() < 0.05 * plain.prompts[-1].norm()
 
