@@ -32,7 +32,8 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
 
     Attributes:
         explored: Length of the exploring pass in epochs; 0 without one.
-        start: What a rewind restores: states of model, optimizer, schedules and random numbers; None before the first epoch and after the rewind.
+        start: What a rewind restores, the states of model, optimizer, schedules and random numbers; None before the
+            first epoch and after the rewind.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
