@@ -16,10 +16,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("prompt", help="prompt file of a run, prompt.safetensors")
     parser.add_argument("configs", nargs="+", help="configs of the data sets to test on")
+    parser.add_argument(
+        "--as-heldout",
+        action="store_true",
+        help="take an NFL prompt whose extra names are evaluated here; results say so",
+    )
     parser.add_argument("--work-dir", default="work_dirs/transfer", help="(default: %(default)s)")
     parser.add_argument("--out", metavar="FILE.json", help="(default: transfer.json in the work dir)")
     args = parser.parse_args()
-    results = transfer(args.prompt, [load_config(path) for path in args.configs], args.work_dir)
+    results = transfer(
+        args.prompt, [load_config(path) for path in args.configs], args.work_dir, as_heldout=args.as_heldout
+    )
     table = Table("data set", "names", "images", "accuracy", title=args.prompt)
     for result in results.values():
         (scores,) = result["tables"]

@@ -75,11 +75,11 @@ class CurveHook(Hook):
 
 
 def seeded_config(run: SeedRun) -> Config:
-    """The run's config: ``randomness.seed``, and ``draw`` of every ``ImageSet`` it trains on, are the seed."""
+    """The run's config: ``randomness.seed``, and ``draw`` of the ``ImageSet`` trained or selected on, are the seed."""
     options = copy.deepcopy(dict(run.options))  # mmengine takes `_delete_` out of what it is given
     cfg = load_config(run.config, options=options, work_dir=run.folder)
     cfg.randomness = {**cfg.get("randomness", {}), "seed": run.seed}
-    for data in _image_sets(cfg.get("train_dataloader")):
+    for data in _image_sets([cfg.get("train_dataloader"), cfg.get("selection_dataset")]):
         data["draw"] = run.seed
     return cfg
 
@@ -117,6 +117,12 @@ def do_run(run: SeedRun, commit: str = "unknown") -> dict[str, Any]:
     start, cfg = time.perf_counter(), seeded_config(run)
     parts = fingerprints(cfg)
     require_files(cfg)
+    lacking = [data for data in _image_sets(cfg.val_dataloader) if data.get("group", "all") != "all"]
+    if lacking or any(data.get("split") == "whole" for data in _image_sets(cfg.val_dataloader)):
+        raise ValueError(
+            f"`val_dataloader` of {Path(run.config).name} must hold base and novel classes, group='all' of a split: a "
+            "table over seeds has both. Got one group alone."
+        )
     claim_work_dir(cfg)
     curve = CurveHook()
     cfg.experiment_name = f"{run.head}-{run.seed}-{os.getpid()}-{time.time_ns()}"  # else a second run shares its logger

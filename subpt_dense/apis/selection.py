@@ -34,7 +34,7 @@ def validation_scores(
         ValueError: If an epoch was not recorded.
     """
     data, host = DATASETS.build(dict(dataset)), host_of(model)
-    device = next((value.device for value in host.parameters()), torch.device("cpu"))
+    device = next((value.device for value in (*host.parameters(), *host.buffers())), torch.device("cpu"))
     items = [data[index] for index in range(len(data))]
     inputs = torch.stack([item["inputs"] for item in items]).to(device)  # [V, D] or images
     labels = torch.tensor([item["label"] for item in items], device=device)

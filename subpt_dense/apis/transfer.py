@@ -11,7 +11,9 @@ from subpt_dense.datasets import require_files
 from subpt_dense.prompts.prompt_file import load_prompt
 
 
-def transfer(prompt_file: str | Path, configs: Sequence[Config], work_dir: str | Path) -> dict[str, dict[str, Any]]:
+def transfer(
+    prompt_file: str | Path, configs: Sequence[Config], work_dir: str | Path, *, as_heldout: bool = False
+) -> dict[str, dict[str, Any]]:
     """Test one prompt file with several configs, in place of their own prompts, on all classes; nothing is trained.
 
     Args:
@@ -19,6 +21,8 @@ def transfer(prompt_file: str | Path, configs: Sequence[Config], work_dir: str |
         configs: Of classification sets, such as ``configs/cls_imagenetv2_template.py``; each names its CLIP, which must
             be the file's.
         work_dir: Each config writes into a folder of its name below it.
+        as_heldout: Take a prompt whose generic anchors held names of these sets, and have the results say so. An NFL
+            prompt's generic names leave out those of its own data set only.
 
     Returns:
         By config name what :func:`subpt_dense.apis.test` returns.
@@ -35,7 +39,7 @@ def transfer(prompt_file: str | Path, configs: Sequence[Config], work_dir: str |
         require_files(cfg, stages=("test",))
     results = {}
     for name, cfg in zip(names, configs, strict=True):
-        cfg.model.prompt = {"type": "subpt_dense.LearnedPrompt", "file": str(prompt_file)}
+        cfg.model.prompt = {"type": "subpt_dense.LearnedPrompt", "file": str(prompt_file), "as_heldout": as_heldout}
         cfg.work_dir = str(Path(work_dir) / name)
         cfg.experiment_name = f"transfer_{name}"
         cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None

@@ -1,9 +1,14 @@
 """An epoch-based train loop that can go back to its start: SubPT's two passes in one run."""
 
 import copy
+import functools
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+import numpy as np
+import torch
+from mmengine.dist import get_rank
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -28,7 +33,7 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
 
     Args:
         runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals: As for mmengine's
-            ``EpochBasedTrainLoop``.
+            ``EpochBasedTrainLoop``; workers of the data loader must not be persistent.
 
     Attributes:
         explored: Length of the exploring pass in epochs; 0 without one.
@@ -42,6 +47,14 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
         self.start: dict[str, Any] | None = None
         self._turn: Callable[[Any], None] | None = None
         self._resumed: Mapping[str, Any] | None = None
+        if self.dataloader.num_workers:
+            if self.dataloader.persistent_workers:
+                raise ValueError(
+                    "`train_dataloader.persistent_workers` must be False for RewindingTrainLoop: the random numbers of "
+                    "living workers cannot be put back. Got True."
+                )
+            offset = get_rank() * self.dataloader.num_workers
+            self.dataloader.worker_init_fn = functools.partial(_seed_worker, offset)
 
     @property
     def phase(self) -> str:
@@ -139,6 +152,14 @@ class RewindingTrainLoop(EpochBasedTrainLoop):
         self.runner.optim_wrapper.initialize_count_status(
             self.runner.model, epoch * per_epoch, self.pass_epochs * per_epoch
         )
+
+
+def _seed_worker(offset: int, worker: int) -> None:
+    """Seed a worker from the number that torch drew for it in the main process: new in every epoch, and rewound."""
+    seed = (torch.initial_seed() + offset) % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 class _PhaseName(str):

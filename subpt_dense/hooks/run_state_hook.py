@@ -49,12 +49,14 @@ class RunStateHook(Hook):
                 f"A run must be resumed with as many processes as wrote the checkpoint, {len(state['random'])}. "
                 f"Got {get_world_size()}."
             )
-        loop.take_up({"random": state["random"][get_rank()], "start": state["start"]})
+        mine, start = state["random"][get_rank()], state["start"]
+        loop.take_up({"random": mine["now"], "start": start and {**start, "random": mine["start"]}})
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Collect the states of all ranks: a checkpoint is written by the first one alone."""
         if isinstance(runner.train_loop, RewindingTrainLoop):
-            state = get_random_state()
+            start = runner.train_loop.start
+            state = {"now": get_random_state(), "start": start and start["random"]}
             self._ranks = [state] if get_world_size() == 1 else all_gather_object(state)
 
     def before_val(self, runner: Runner) -> None:

@@ -85,6 +85,7 @@ def test_seeds_differ_and_are_paired(study: tuple[Path, dict[str, Any]], world: 
     run = SeedRun("coop", str(CONFIGS / "cls_toy_coop.py"), 7, "w", short_options("coop", world))
     cfg = seeded_config(run)
     assert cfg.randomness.seed == 7 and cfg.train_dataloader.dataset.dataset.draw == 7
+    assert cfg.selection_dataset.dataset.draw == 7  # what a draw leaves over is of the same draw
     assert "draw" not in cfg.val_dataloader.dataset.dataset
 
 

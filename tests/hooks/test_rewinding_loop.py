@@ -32,6 +32,16 @@ class Rates(Hook):
         self.rates.append(runner.optim_wrapper.get_lr()["lr"][0])
 
 
+class Inputs(Hook):
+    """Keeps what every iteration was given."""
+
+    def __init__(self, seen: list[torch.Tensor]) -> None:
+        self.seen = seen
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.seen.append(data_batch["inputs"].clone())
+
+
 @pytest.fixture
 def run(train: Train) -> Callable[..., Any]:
     """A noisy, shuffled run with CoOp's schedule; its random state is saved and restored."""
@@ -66,6 +76,29 @@ def test_second_pass_with_the_whole_space_is_the_plain_run_to_the_bit(run: Any, 
         assert torch.equal(expected, found)
     assert all(torch.equal(a, b) for a, b in zip(plain.hosts, both.hosts[explored:], strict=True))
     assert all(torch.equal(a, b) for a, b in zip(plain.prompts, both.prompts[:explored], strict=False))  # exploring
+
+
+def test_workers_draw_the_first_pass_numbers_again_and_others_in_every_epoch(run: Any) -> None:
+    plain, _ = run(model=ToyModel(), workers=2)
+    hook = explorer(FixedHook, start_from="init")
+    hook.basis = torch.eye(LENGTH)
+    both, runner = run(hook, model=ToyModel(), workers=2, save_every=1)
+    explored = EXPLORED * STEPS
+    assert all(torch.equal(a, b) for a, b in zip(plain.prompts, both.prompts[explored:], strict=True))
+    for epoch in (2, 7):
+        hook = explorer(FixedHook, start_from="init")
+        hook.basis = torch.eye(LENGTH)
+        part, _ = run(hook, workers=2, load_from=checkpoint(runner, epoch), resume=True)
+        assert torch.equal(part.prompts[-1], both.prompts[-1])
+    frozen = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.0}}
+    seen: list[torch.Tensor] = []
+    run(Inputs(seen), wrapper=frozen, workers=1, param_scheduler=None)
+    assert len({tuple(inputs.flatten().tolist()) for inputs in seen}) == PASS * STEPS  # no draw comes twice
+
+
+def test_living_workers_are_refused(train: Train) -> None:
+    with pytest.raises(ValueError, match="`train_dataloader.persistent_workers` must be False for RewindingTrainLoop"):
+        train([RunStateHook()], loop=LOOP, workers=1, persistent=True)
 
 
 def test_any_orthonormal_basis_of_full_rank_gives_the_plain_run(run: Any) -> None:

@@ -137,6 +137,8 @@ def train_toy(
     batch: int = 1,
     save_every: int = -1,
     noisy: bool = False,
+    workers: int = 0,
+    persistent: bool = False,
     **kwargs: Any,
 ) -> tuple[Recorder, Runner]:
     """Runs a toy training to its end in a new subfolder; returns what it recorded and the Runner."""
@@ -153,7 +155,8 @@ def train_toy(
                 "batch_size": batch,
                 "sampler": {"type": "DefaultSampler" if by_epoch else "InfiniteSampler", "shuffle": noisy},
                 "collate_fn": {"type": "default_collate"},
-                "num_workers": 0,
+                "num_workers": workers,
+                "persistent_workers": persistent,
             },
             train_cfg=loop or {"by_epoch": False, "max_iters": iters},
             optim_wrapper=wrapper or {"type": "OptimWrapper", "optimizer": dict(OPTIMIZERS[optimizer])},

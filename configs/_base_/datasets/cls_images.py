@@ -10,7 +10,6 @@ clip = dict(model="ViT-B-16-quickgelu", pretrained="openai")
 train_dataloader = dict(
     batch_size=32,
     num_workers=4,
-    persistent_workers=True,
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     collate_fn=dict(type="mmengine.default_collate"),
     dataset=dict(
