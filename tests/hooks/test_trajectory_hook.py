@@ -97,12 +97,18 @@ def test_a_resumed_run_goes_on_with_the_file_and_forgets_what_the_checkpoint_has
     whole = Trajectory.read(runner.work_dir)
     folder = Path(runner.work_dir)
     for epoch in (1, 2, 4):
-        checkpoint = torch.load(folder / f"epoch_{epoch}.pth", weights_only=True)
+        checkpoint = torch.load(saved(folder, epoch), weights_only=True)
         assert "trajectory" not in checkpoint
         resumed = resume_in(folder, train, hooks(), epoch)
         assert resumed.phases == whole.phases and torch.equal(resumed.epochs, whole.epochs)
         assert torch.equal(resumed.parameters, whole.parameters) and torch.equal(resumed.gradients, whole.gradients)
         torch.testing.assert_close(resumed.inside, whole.inside, equal_nan=True, rtol=0, atol=0)
+
+
+def saved(folder: Path, epoch: int) -> Path:
+    """The checkpoint of an epoch, whichever pass its name tells."""
+    (path,) = folder.glob(f"*epoch_{epoch}.pth")
+    return path
 
 
 def resume_in(folder: Path, train: Train, hooks: list[Hook], epoch: int) -> Trajectory:
@@ -114,7 +120,7 @@ def resume_in(folder: Path, train: Train, hooks: list[Hook], epoch: int) -> Traj
         def before_train(self, runner: Runner) -> None:
             runner._work_dir = str(folder)
 
-    train([Here(), *hooks], loop=LOOP, save_every=-1, load_from=str(folder / f"epoch_{epoch}.pth"), resume=True)
+    train([Here(), *hooks], loop=LOOP, save_every=-1, load_from=str(saved(folder, epoch)), resume=True)
     return Trajectory.read(folder)
 
 
