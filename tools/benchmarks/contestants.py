@@ -13,6 +13,7 @@ from torch.nn.functional import linear, normalize, scaled_dot_product_attention,
 from subpt_dense.datasets import get_split
 from subpt_dense.text import TextTower, clean_name, encode_context, pack_names, prefix_of
 from subpt_dense.text.reference import encode_truncated
+from subpt_dense.text.shared_prefix import encode_shared_prefix
 
 MODEL = "ViT-B-32-quickgelu"
 CONTEXT_LENGTH = 16
@@ -143,6 +144,8 @@ def short_steps(
 ) -> dict[str, Step]:
     """Steps whose cost depends on the names: ``truncated`` on a part of them, ``shared_prefix`` and ``chunked``.
 
+    They are what `encode_context` does after its check at first use; ``figures.compare`` compares their numbers.
+
     Args:
         tower: From :func:`build_tower`.
         context: From :func:`random_context`.
@@ -153,10 +156,10 @@ def short_steps(
     few, tokens = (pack_names(tower, some, CONTEXT_LENGTH) for some in (part, names))
 
     def truncated(context: Tensor) -> Tensor:
-        return encode_truncated(tower, context, few)  # as `encode_context` does after a check at first use
+        return encode_truncated(tower, context, few)
 
     def whole(context: Tensor, max_tokens: int | None = None) -> Tensor:
-        return encode_context(tower, context, tokens, encoder="shared_prefix", max_tokens=max_tokens)
+        return encode_shared_prefix(tower, context, tokens, max_tokens)
 
     return {
         "truncated": Step(truncated, context, (len(part), tower.embed_dim)),
@@ -180,7 +183,7 @@ def chunks(tower: TextTower, context: Tensor, names: Sequence[str], chunk: int =
         for inside in (lambda rank: rank < sizes[0], lambda rank: rank >= sizes[1])
     ]
     packs = [pack_names(tower, some, CONTEXT_LENGTH) for some in chosen]
-    return [partial(encode_context, tower, tokens=tokens, encoder="shared_prefix", prefix=prefix) for tokens in packs]
+    return [partial(encode_shared_prefix, tower, tokens=tokens, prefix=prefix) for tokens in packs]
 
 
 @contextmanager

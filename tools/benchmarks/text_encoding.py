@@ -55,7 +55,7 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        ways: Those that are timed, and counted.
+        ways: Those that are timed, and counted; ``chunked`` is counted in any case.
         part: Classes on which the linear ways are timed.
         compared: Classes of all vocabularies together, half of them the longest, on which numbers are compared.
         rounds: Timed rounds at most, for each number of threads.
@@ -168,9 +168,10 @@ def count_all(
     compared = part_of(tower, [name for names in vocabularies.values() for name in names], plan.compared)
     exactness = compare({"fp64": tower.copy_to(torch.device("cpu"), torch.float64), "fp32": tower}, compared)
     towers = [build_tower(width=tower.width, layers=few) for few in plan.counted or ()] or [tower]
+    ways = [way for way in WAYS if way in (*plan.ways, "chunked")]
     found = {}
     for classes, names in vocabularies.items():
-        costs = [count_ways(each, names, WAYS, plan.peaks) for each in towers]
+        costs = [count_ways(each, names, ways, plan.peaks) for each in towers]
         whole = extend(costs[0], costs[1], layers - plan.counted[1]) if plan.counted else costs[0]
         found[classes] = {**exactness, **tell_costs(whole)}
         _tell(f"{classes} classes: counted")
