@@ -12,14 +12,14 @@ from subpt_dense.toyworld.study_full import run_full_study
 def main() -> None:
     """Parse, run, show the table; exit code 1 if a run failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="every split, tiny CLIP and setting; hours, resumable")
+    parser.add_argument("--full", action="store_true", help="several splits, tiny CLIPs and settings; resumable")
     parser.add_argument(
         "--work-dir", type=Path, help="by default work_dirs/study_cls, with --full work_dirs/study_cls_full"
     )
     parser.add_argument("--seeds", type=int, help="how many: 1 to this; by default 10, with --full 5")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="by default fast, with --full all")
-    parser.add_argument("--splits", nargs="+", type=int, help="class splits; by default 0, with --full 0 1 2")
-    parser.add_argument("--clip-seeds", nargs="+", type=int, help="tiny CLIPs; by default 0, with --full 0 1 2")
+    parser.add_argument("--splits", nargs="+", type=int, help="class splits; by default 0; --full: 0 1 2, paper 0")
+    parser.add_argument("--clip-seeds", nargs="+", type=int, help="tiny CLIPs; by default 0; --full: 0 1 2, paper 0")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     args = parser.parse_args()
@@ -32,8 +32,8 @@ def main() -> None:
             work_dir,
             seeds=seeds,
             settings=args.settings or list(SETTINGS),
-            splits=args.splits or (0, 1, 2),
-            clip_seeds=args.clip_seeds or (0, 1, 2),
+            splits=args.splits,
+            clip_seeds=args.clip_seeds,
             heads=args.heads,
             jobs=args.jobs,
             console=console,

@@ -18,6 +18,7 @@ def load_config(
     resume: bool | str = False,
     amp: bool = False,
     auto_scale_lr: bool = False,
+    pretty: bool = True,
 ) -> Config:
     """The config to run.
 
@@ -29,6 +30,7 @@ def load_config(
         resume: True for the latest checkpoint in the work dir, or the path of one.
         amp: Mixed precision with dynamic loss scaling.
         auto_scale_lr: Scale the learning rate to the number of GPUs, by the config's ``auto_scale_lr.base_batch_size``.
+        pretty: Lay out the copies of the config that a run writes and logs, which takes a second or two.
 
     Raises:
         FileNotFoundError: If the config or the checkpoint to resume does not exist.
@@ -39,7 +41,7 @@ def load_config(
         raise FileNotFoundError(
             f"The config must be an existing file, such as configs/ovd_toy_subpt_nfl.py. Got {str(path)!r}."
         )
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(path, format_python_code=pretty)
     cfg.launcher = launcher
     lost = [key for key in options or () if key.split(".")[0] == "prompt"]
     if lost:

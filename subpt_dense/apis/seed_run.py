@@ -1,8 +1,6 @@
 """One seed of one config: trained, its curve kept, its best epoch chosen by validation (T epochs)."""
 
-import contextlib
 import copy
-import io
 import json
 import os
 import time
@@ -12,12 +10,10 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmengine.visualization import Visualizer
 
 from subpt_dense.apis.config import load_config
+from subpt_dense.apis.own_globals import own_globals, quiet
 from subpt_dense.apis.selection import validation_scores
 from subpt_dense.apis.work_dir import claim_work_dir, fingerprints
 from subpt_dense.datasets import require_files, write_json
@@ -77,7 +73,7 @@ class CurveHook(Hook):
 def seeded_config(run: SeedRun) -> Config:
     """The run's config: ``randomness.seed``, and ``draw`` of the ``ImageSet`` trained or selected on, are the seed."""
     options = copy.deepcopy(dict(run.options))  # mmengine takes `_delete_` out of what it is given
-    cfg = load_config(run.config, options=options, work_dir=run.folder)
+    cfg = load_config(run.config, options=options, work_dir=run.folder, pretty=False)
     cfg.randomness = {**cfg.get("randomness", {}), "seed": run.seed}
     for data in _image_sets([cfg.get("train_dataloader"), cfg.get("selection_dataset")]):
         data["draw"] = run.seed
@@ -126,7 +122,7 @@ def do_run(run: SeedRun, commit: str = "unknown") -> dict[str, Any]:
     claim_work_dir(cfg)
     curve = CurveHook()
     cfg.experiment_name = f"{run.head}-{run.seed}-{os.getpid()}-{time.time_ns()}"  # else a second run shares its logger
-    with _quiet(), _own_globals():
+    with quiet(), own_globals():
         runner = Runner.from_cfg(cfg)
         runner.register_hook(curve)
         trajectory = None
@@ -186,26 +182,3 @@ def _image_sets(node: Any) -> Iterator[Any]:
     if isinstance(node, (list, tuple)):
         for inner in node:
             yield from _image_sets(inner)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """mmengine logs to the console and to a file: keep the file only, the console shows all runs together."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        yield
-
-
-@contextlib.contextmanager
-def _own_globals() -> Iterator[None]:
-    """Drop a Runner's loggers, hubs and scopes at its end: mmengine keeps each for the rest of the process."""
-    managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
-    before = [manager._instance_dict.copy() for manager in managers]
-    try:
-        yield
-    finally:
-        for logger in set(MMLogger._instance_dict.values()) - set(before[2].values()):
-            for handler in logger.handlers:
-                handler.close()
-        for manager, instances in zip(managers, before, strict=True):
-            manager._instance_dict.clear()
-            manager._instance_dict.update(instances)

@@ -1,19 +1,13 @@
 """Several configs with several seeds, each run in a process with one thread, and what they come to together."""
 
-import multiprocessing
-import os
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from subpt_dense.apis.run_pool import do_all
 from subpt_dense.apis.seed_run import GROUPS, SeedRun, do_run, finished
 from subpt_dense.datasets import write_json
 from subpt_dense.evaluation.commit import code_commit
@@ -67,7 +61,7 @@ def run_seeds(
         for seed in seeds  # outer: after a stop, what is there is paired
         for head, config in configs.items()
     ]
-    outcomes = _do_all(runs, jobs, code_commit(), console or Console())
+    outcomes = do_all(runs, do_run, finished, _line, jobs=jobs, commit=code_commit(), console=console or Console())
     summary = summarise(outcomes, list(configs), list(seeds), setting or {})
     summary["seconds"] = round(time.perf_counter() - start, 1)
     write_json(root / "summary.json", summary)
@@ -123,76 +117,6 @@ def _summarise_head(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "seeds": [result["seed"] for result in results],
     }
-
-
-def _do_all(runs: Sequence[SeedRun], jobs: int, commit: str, console: Console) -> list[_Outcome]:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    outcomes: list[_Outcome] = []
-    with Progress(TextColumn("{task.description}"), *columns, console=console) as progress:
-        task = progress.add_task("runs", total=len(runs))
-        for run, result in _outcomes(runs, jobs, commit):
-            outcomes.append((run, result))
-            console.print(_line(run, result), highlight=False, markup=False, soft_wrap=True)
-            progress.advance(task)
-    return outcomes
-
-
-def _outcomes(runs: Sequence[SeedRun], jobs: int, commit: str) -> Iterator[_Outcome]:
-    """As they come. A process that dies (out of memory, say) takes the others of its pool along: those run again."""
-    todo = []
-    for run in runs:
-        done = _attempt(finished, run)
-        if done is None:
-            todo.append(run)
-        else:
-            yield run, done
-    if jobs == 1 or len(todo) < 2:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for run in todo:
-                yield run, _attempt(do_run, run, commit)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    lost: list[SeedRun] = []
-    for run, result in _in_pool(todo, jobs, commit):
-        if result is None:
-            lost.append(run)
-        else:
-            yield run, result
-    for run in lost:
-        for _, result in _in_pool([run], 1, commit):
-            yield run, result or "The process died without a word: was there enough memory?"
-
-
-def _in_pool(runs: Sequence[SeedRun], jobs: int, commit: str) -> Iterator[tuple[SeedRun, Any]]:
-    """Outcomes; None where a process died."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
-        futures = {pool.submit(_attempt, do_run, run, commit): run for run in runs}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BrokenProcessPool:
-                    yield futures[future], None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _attempt(call: Callable[..., Any], *arguments: Any) -> Any:
-    """The result, or the reason why there is none; other runs go on."""
-    try:
-        return call(*arguments)
-    except Exception as error:  # whatever it is, it is reported
-        frames = traceback.extract_tb(error.__traceback__)
-        return f"{type(error).__name__}: {error} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-
-
-def _one_thread() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
 
 
 def _line(run: SeedRun, result: Mapping[str, Any] | str) -> str:

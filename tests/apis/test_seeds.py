@@ -193,23 +193,6 @@ def test_refused(tmp_path: Path, configs: Any, numbers: Any, jobs: int) -> None:
         run_seeds(configs, numbers, tmp_path, jobs=jobs)
 
 
-def test_a_process_that_dies_takes_nothing_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [SeedRun("a", "a.py", seed, "w", {}) for seed in (1, 2, 3)]
-    pools = []
-
-    def in_pool(todo: Any, jobs: int, commit: str) -> Any:
-        pools.append([run.seed for run in todo])
-        for run in todo:  # the first pool breaks at seed 2; alone, 2 dies again and 3 lives
-            dies = run.seed == 2 or (run.seed == 3 and len(todo) > 1)
-            yield run, None if dies else {"seed": run.seed}
-
-    monkeypatch.setattr(seeds, "_in_pool", in_pool)
-    monkeypatch.setattr(seeds, "finished", lambda run: None)
-    outcomes = {run.seed: result for run, result in seeds._outcomes(runs, 2, "c")}
-    assert pools == [[1, 2, 3], [2], [3]]
-    assert outcomes[1] == {"seed": 1} and outcomes[3] == {"seed": 3} and "died without a word" in outcomes[2]
-
-
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -154,6 +154,20 @@ def test_the_full_study_runs_every_cell_and_keeps_what_is_done(tmp_path: Path, m
     assert table == full_table(kept) and "| split 0, clip 2 |" in table and "+2.0 ± 0.0 (4 of 4)" in table
 
 
+def test_the_full_study_is_every_fast_cell_and_the_first_of_the_papers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def one(work_dir: Path, **arguments: Any) -> dict[str, Any]:
+        asked.append((arguments["setting"], arguments["split"], arguments["clip_seed"]))
+        return cell(len(asked), [1, 2])
+
+    monkeypatch.setattr(study_full, "run_study", one)
+    run_full_study(tmp_path, seeds=[1, 2], console=Console(quiet=True))
+    assert asked == [*(("fast", split, clip) for split in range(3) for clip in range(3)), ("paper", 0, 0)]
+
+
 @pytest.mark.parametrize(("name", "lr", "epochs"), [("cls_toy_coop", 0.03, 60), ("cls_toyaug_coop", 0.002, 100)])
 def test_learning_rates_are_the_closed_form(name: str, lr: float, epochs: int) -> None:
     """Epoch 1 at 1e-5, then lr / 2 (1 + cos(pi (e - 2) / T)), as the official code's come out."""
