@@ -6,14 +6,22 @@ from subpt_dense.datasets.few_shot import FewShotDraw, draw_few_shot, load_or_dr
 from subpt_dense.datasets.files import file_sha256, require_files, write_json
 from subpt_dense.datasets.image_list import ImageList, list_sha256, read_images, read_names
 from subpt_dense.datasets.image_sets import IMAGE_SETS, get_image_set
+from subpt_dense.datasets.lvis_ovd import write_lvis_ovd
 from subpt_dense.datasets.names import resolve_names
+from subpt_dense.datasets.proposals import Proposals, read_ground_truth, read_proposals
+from subpt_dense.datasets.region_cache import RegionCache
+from subpt_dense.datasets.region_writer import RegionWriter, write_regions
 from subpt_dense.datasets.splits import ClassSplit, get_split
+from subpt_dense.datasets.voc07 import write_voc07
 
 __all__ = [
     "IMAGE_SETS",
     "ClassSplit",
     "FewShotDraw",
     "ImageList",
+    "Proposals",
+    "RegionCache",
+    "RegionWriter",
     "base_to_novel",
     "class_split_of",
     "draw_few_shot",
@@ -22,10 +30,15 @@ __all__ = [
     "get_split",
     "list_sha256",
     "load_or_draw",
+    "read_ground_truth",
     "read_images",
     "read_names",
+    "read_proposals",
     "require_files",
     "resolve_names",
     "write_coco_ovd",
     "write_json",
+    "write_lvis_ovd",
+    "write_regions",
+    "write_voc07",
 ]

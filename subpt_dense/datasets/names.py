@@ -54,9 +54,11 @@ def remove_names(names: Sequence[str], evaluated: Sequence[str]) -> tuple[str, .
     """``names`` without those that equal, or contain as whole words, an evaluated name or its simple plural or
     singular.
 
-    Case, underscores and hyphens do not count, nor do spaces ("cellphone" goes for "cell phone").
+    Case, underscores and hyphens do not count, nor do spaces ("cellphone" goes for "cell phone"). A qualifier in
+    brackets does not protect a name: "fig" goes for LVIS's "fig_(fruit)".
     """
-    forbidden = {form for name in evaluated for form in _forms("".join(_words(name)))}
+    spelled = {spelling for name in evaluated for spelling in (name, re.sub(r"\(.*?\)", "", name))}
+    forbidden = {form for name in spelled if name.strip() for form in _forms("".join(_words(name)))}
     return tuple(name for name in names if forbidden.isdisjoint(_phrases(name)))
 
 

@@ -26,6 +26,7 @@ class TestRemoveNames:
             ("berry", ["berries", "goji berry"]),
             ("police man", ["policemen"]),
             ("café", ["CAFÉ", "street café"]),
+            ("fig_(fruit)", ["fig", "figs", "ripe fig", "fig (fruit)"]),
         ],
     )
     def test_equal_contained_plural_and_closed_up(self, evaluated: str, gone: list[str]) -> None:
@@ -41,6 +42,7 @@ class TestRemoveNames:
             ("bus", ["bush", "minibus"]),
             ("glass", ["gla", "fibreglass"]),
             ("car", ["carpet", "scar", "cargo ship"]),
+            ("fig_(fruit)", ["fruit", "figure"]),
         ],
     )
     def test_other_words_stay_in_order(self, evaluated: str, kept: list[str]) -> None:

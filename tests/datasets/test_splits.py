@@ -48,6 +48,44 @@ class TestCocoOVD:
             self.split.group("seen")
 
 
+class TestLVIS:
+    split = get_split("lvis_v1")
+
+    def test_has_rare_classes_as_novel_with_ids_ascending_in_each_group(self) -> None:
+        assert (len(self.split.base), len(self.split.novel)) == (866, 337)
+        assert self.split.ids == (*sorted(self.split.ids[:866]), *sorted(self.split.ids[866:]))
+        assert set(self.split.ids) == set(range(1, 1204))
+        by_id = dict(zip(self.split.ids, self.split.all, strict=True))
+        assert [by_id[i] for i in (1, 31, 793, 1203)] == ["aerosol_can", "baboon", "person", "zucchini"]
+        assert {"baboon", "wolf", "violin", "applesauce"} <= set(self.split.novel)
+        assert {"person", "tennis_racket", "bat_(animal)", "zucchini"} <= set(self.split.base)
+
+    def test_is_made_once(self) -> None:
+        assert get_split("lvis_v1") is self.split
+
+
+class TestTransfer:
+    @pytest.mark.parametrize(
+        ("name", "count"), [("coco80", 80), ("voc07", 20), ("objects365_v1", 365), ("objects365_v2", 365)]
+    )
+    def test_sets_have_nobody_novel(self, name: str, count: int) -> None:
+        split = get_split(name)
+        assert len(split.all) == len(split.group("all")) == len(split.base) == count
+        assert split.transfer and not split.novel
+        with pytest.raises(ValueError, match=f"`group` of split '{name}' must be one of 'base', 'all'. Got 'novel'"):
+            split.group("novel")
+
+    def test_coco_has_its_own_ids_and_names(self) -> None:
+        split = get_split("coco80")
+        assert split.ids == tuple(i for i in range(1, 91) if i not in UNUSED)
+        assert split.all == tuple(COCO.replace("\n", "").split(","))
+
+    def test_a_set_of_ones_own_needs_no_groups(self) -> None:
+        assert get_split({"name": "mine", "names": ["a", "b"]}) == ClassSplit("mine", ("a", "b"), (), transfer=True)
+        divided = {"name": "mine", "base": [], "novel": ["a"], "transfer": True}
+        assert get_split(divided).group("novel") == ("a",)
+
+
 class TestFiles:
     @pytest.mark.parametrize("as_text", [True, False])
     def test_read(self, tmp_path: Path, as_text: bool) -> None:
@@ -68,7 +106,9 @@ class TestFiles:
 
     @pytest.mark.parametrize("split", ["lvis", "data/mine.txt", 5, None])
     def test_unknown(self, split: object) -> None:
-        with pytest.raises(ValueError, match=r"`split` must be one of 'coco_ovd', or a path to a \.json file .* Got "):
+        with pytest.raises(
+            ValueError, match=r"`split` must be one of 'coco_ovd', .*, or a path to a \.json file .* Got "
+        ):
             get_split(split)
 
     @pytest.mark.parametrize(
@@ -88,6 +128,10 @@ class TestFiles:
             ('{"name": "a", "base": ["b_c"], "novel": ["b c"]}', "must share no name with `base`. Got 'b c' in both"),
             ('{"name": "a", "base": ["b"], "novel": ["c"], "ids": [1]}', "one id for each of the 2 names. Got 1"),
             ('{"name": "a", "base": ["b"], "novel": ["c"], "ids": ["1", 2]}', "must be a list of integers"),
+            ('{"name": "a", "names": ["b"], "novel": ["c"]}', "`name`, `names` and at most `ids`. Got .*'novel'"),
+            ('{"name": "a", "names": []}', "group 'base' of split 'a' must hold at least one"),
+            ('{"name": "a", "base": [], "novel": [], "transfer": true}', "must hold at least one"),
+            ('{"name": "a", "base": ["b"], "novel": [], "transfer": 1}', "`transfer` .* must be true or false. Got 1"),
         ],
     )
     def test_a_bad_one_says_why(self, tmp_path: Path, text: str, message: str) -> None:
@@ -98,4 +142,9 @@ class TestFiles:
 
 
 def test_only_built_in_names_need_no_file() -> None:
-    assert is_built_in("coco_ovd") and not is_built_in("mine.json") and not is_built_in(["coco_ovd"])
+    assert (
+        is_built_in("coco_ovd")
+        and is_built_in("lvis_v1")
+        and not is_built_in("mine.json")
+        and not is_built_in(["coco_ovd"])
+    )
