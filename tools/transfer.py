@@ -1,21 +1,27 @@
-"""Tests a learned prompt elsewhere: ``python tools/transfer.py work_dirs/cls_imagenet_coop/prompt.safetensors
-configs/cls_imagenetv2_template.py configs/cls_dtd_template.py``."""
+"""Tests what was learned elsewhere, nothing is trained. A prompt on classification sets:
+``python tools/transfer.py work_dirs/cls_imagenet_coop/prompt.safetensors configs/cls_imagenetv2_template.py``; a
+detector on other names: ``python tools/transfer.py work_dirs/ovd_lvis_subpt/epoch_12.pth
+configs/_base_/datasets/ovd_voc07.py configs/_base_/datasets/ovd_coco80.py``."""
 
 import argparse
+import os
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from subpt_dense.apis import load_config, transfer
+from subpt_dense.apis.detector_transfer import transfer_detector
 from subpt_dense.datasets import write_json
 
 
 def main() -> None:
-    """Parse, test, print a line for each data set and the mean, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("prompt", help="prompt file of a run, prompt.safetensors")
+    """Parse, test, print a line for each data set, write."""
+    parser = argparse.ArgumentParser(description="Tests what was learned elsewhere; nothing is trained.")
+    parser.add_argument("learned", help="prompt file of a run, prompt.safetensors, or a detector's checkpoint, .pth")
     parser.add_argument("configs", nargs="+", help="configs of the data sets to test on")
+    parser.add_argument("--config", help="of a detector: its config; by default the one beside the checkpoint")
     parser.add_argument(
         "--as-heldout",
         action="store_true",
@@ -23,11 +29,18 @@ def main() -> None:
     )
     parser.add_argument("--work-dir", default="work_dirs/transfer", help="(default: %(default)s)")
     parser.add_argument("--out", metavar="FILE.json", help="(default: transfer.json in the work dir)")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()
+    results = _detector(args) if args.learned.endswith(".pth") else _prompt(args)
+    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+        write_json(args.out or Path(args.work_dir) / "transfer.json", results, indent=1)
+
+
+def _prompt(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     results = transfer(
-        args.prompt, [load_config(path) for path in args.configs], args.work_dir, as_heldout=args.as_heldout
+        args.learned, [load_config(path) for path in args.configs], args.work_dir, as_heldout=args.as_heldout
     )
-    table = Table("data set", "names", "images", "accuracy", title=args.prompt)
+    table = Table("data set", "names", "images", "accuracy", title=args.learned)
     for result in results.values():
         (scores,) = result["tables"]
         whole = scores["groups"]["all"]
@@ -36,7 +49,26 @@ def main() -> None:
     scored = [result["tables"][0]["groups"]["all"]["accuracy"] for result in results.values()]
     table.add_row("mean", "", "", f"{sum(scored) / len(scored):.1f}")
     Console().print(table)
-    write_json(args.out or Path(args.work_dir) / "transfer.json", results, indent=1)
+    return results
+
+
+def _detector(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    results = transfer_detector(
+        args.learned,
+        [load_config(path) for path in args.configs],
+        args.work_dir,
+        config=args.config,
+        as_heldout=args.as_heldout,
+        launcher=args.launcher,
+    )
+    table = Table("protocol", "names", "images", "AP50", "AP", title=args.learned)
+    for result in results.values():
+        for scores in result["tables"]:
+            whole = scores["groups"]["all"]
+            cells = ["-" if whole[key] is None else f"{whole[key]:.1f}" for key in ("ap50", "ap")]
+            table.add_row(scores["protocol"], str(whole["classes"]), str(scores["images"]), *cells)
+    Console().print(table)
+    return results
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ default_hooks = dict(
     report=dict(type="subpt_dense.PromptReportHook"),
     finite_loss=dict(type="subpt_dense.FiniteLossHook"),
     identity=dict(type="subpt_dense.PromptIdentityHook"),
+    run_state=dict(type="subpt_dense.RunStateHook"),
+    shared_buffers=dict(type="subpt_dense.SharedBuffersHook"),
     prompt_file=dict(type="subpt_dense.PromptFileHook"),
 )
 env_cfg = dict(

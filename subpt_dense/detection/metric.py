@@ -133,6 +133,8 @@ class OVDMetric(OVCocoMetric):
             [i for i, member in zip(self.cat_ids, self._members[group], strict=True) if member]
             for group in ("base", "novel")
         )
+        if not (base and novel):  # a set for transfer, its names not divided
+            self._members = {"all": self._members["all"]}
 
     def _check_predictions(self, predictions: list[dict], logger: MMLogger) -> list[dict]:
         """Each image once, known to the file, with labels that have a class. Sets the evaluated image ids."""
@@ -185,7 +187,8 @@ class OVDMetric(OVCocoMetric):
             group: {"ap50": _percent(ap50[member]), "ap": _percent(ap[member]), "classes": int(member.sum())}
             for group, member in self._members.items()
         }
-        shown = [f"{groups[group]['classes']} {group}" for group in ("base", "novel") if groups[group]["classes"]]
+        counts = {group: groups[group]["classes"] for group in ("base", "novel") if group in groups}
+        shown = [f"{count} {group}" for group, count in counts.items() if count]
         details: dict[str, Any] = {
             "ap_of": self.metrics[0],
             "images_in_file": len(self._coco_api.imgs),
@@ -198,7 +201,7 @@ class OVDMetric(OVCocoMetric):
             }
         return ResultTable(
             protocol=self.protocol,
-            label_space=f"{len(self._classes)} names ({' + '.join(shown)})",
+            label_space=f"{len(self._classes)} names" + (f" ({' + '.join(shown)})" if shown else ""),
             annotation_file=self.ann_file,
             annotation_sha256=self._sha256,
             images=len(self.img_ids),

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from subpt_dense.heads import hand_out_groups
 from subpt_dense.hooks.host import host_of, in_training
 from subpt_dense.registry import HOOKS
 
@@ -15,11 +16,12 @@ class VocabularyHook(Hook):
     """Sets the model's vocabulary, and every class count, from the running data set's ``metainfo["classes"]``.
 
     At the start of training, validation and testing, and back to the training names after a validation. Novel classes
-    are therefore never negatives in training: the model does not know their names.
+    are therefore never negatives in training: the model does not know their names. Modules with a
+    ``set_groups(base)`` are told each time which of the names are base, from ``metainfo["base_classes"]``, by name.
 
     Raises:
-        ValueError: If anchors that are called generic hold an evaluated name, or the data set names no classes,
-            or numbers its labels by the annotation file's order instead of
+        ValueError: If anchors that are called generic hold an evaluated name, or the data set names no classes (no base
+            classes, where a module asks for groups), or numbers its labels by the annotation file's order instead of
             by name.
     """
 
@@ -68,6 +70,8 @@ def _apply(runner: Runner, dataset: Any) -> None:
     if tuple(names) != model.prompt.vocabulary:
         model.set_vocabulary(names)
         runner.logger.info(f"vocabulary: {len(names)} names of {type(dataset).__name__}")
+    # After the vocabulary, which a model may give groups of its own; the same names may be of another split now.
+    hand_out_groups(model, list(names), meta.get("base_classes"))
 
 
 def _parts(dataset: Any) -> Iterator[Any]:

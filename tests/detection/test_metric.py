@@ -92,6 +92,14 @@ class TestGroups:
         assert scores["all_ap"] == scores[f"{group}_ap"] == pytest.approx(reference(scrambled, names)[0], abs=1e-6)
         assert metric.table.label_space == f"{len(names)} names ({len(names)} {group})"
 
+    def test_of_a_set_for_transfer_are_not_divided(self, scrambled: World) -> None:
+        names = BASE + NOVEL
+        metric = make(scrambled)
+        scores = score(metric, scrambled.predictions(), {"classes": names, "base_classes": names, "novel_classes": ()})
+        assert scores["all_ap"] == pytest.approx(reference(scrambled, names)[0], abs=1e-6)
+        assert not {"base_ap", "novel_ap50"} & set(scores)
+        assert list(metric.table.groups) == ["all"] and metric.table.label_space == "8 names"
+
 
 class TestPycocotoolsTraps:
     def test_annotation_ids_from_zero_or_repeated_are_renumbered(self, scrambled: World) -> None:

@@ -16,7 +16,7 @@ meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,
-    persistent_workers=True,
+    persistent_workers=False,
     sampler=dict(type="mmengine.DefaultSampler", shuffle=True),
     batch_sampler=dict(type="mmdet.AspectRatioBatchSampler"),
     dataset=dict(

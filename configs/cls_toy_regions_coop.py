@@ -1,0 +1,9 @@
+_base_ = [
+    "./_base_/classifiers/regions_toy.py",
+    "./_base_/datasets/regions_toy.py",
+    "./_base_/schedules/regions_toy_6e.py",
+    "./_base_/prompts/coop.py",
+]
+prompt = _base_.prompt
+prompt.length = 8
+model = dict(prompt=prompt, language=dict(templates={{_base_.templates}}, names={{_base_.names}}))
