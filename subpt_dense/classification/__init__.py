@@ -5,6 +5,7 @@ from subpt_dense.classification.dataset import ImageSet
 from subpt_dense.classification.features import CachedFeatures
 from subpt_dense.classification.image_tower import ImageTower, get_image_tower
 from subpt_dense.classification.metric import GroupAccuracy
+from subpt_dense.classification.region_set import RegionSet
 from subpt_dense.classification.transforms import CLIPAugment, CLIPCrop, LoadImageRGB, PackImage
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "LoadImageRGB",
     "PackImage",
     "PromptedClassifier",
+    "RegionSet",
     "get_image_tower",
 ]
