@@ -41,7 +41,8 @@ def load_config(
         raise FileNotFoundError(
             f"The config must be an existing file, such as configs/ovd_toy_subpt_nfl.py. Got {str(path)!r}."
         )
-    cfg = Config.fromfile(path, format_python_code=pretty)
+    cfg = Config.fromfile(path)
+    object.__setattr__(cfg, "_format_python_code", pretty)  # mmengine 0.10 loses `fromfile`'s argument on text configs
     cfg.launcher = launcher
     lost = [key for key in options or () if key.split(".")[0] == "prompt"]
     if lost:

@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
-from subpt_dense.apis.launch import prepare_launch
+from subpt_dense.apis.launch import prepare_launch, prepare_model
 from subpt_dense.apis.work_dir import claim_work_dir
 from subpt_dense.datasets import require_files, write_json
 from subpt_dense.evaluation import ResultTable
@@ -37,6 +37,7 @@ def train(cfg: Config) -> Runner:
         claim_work_dir(cfg)
     prepare_launch(cfg)
     runner = Runner.from_cfg(cfg)
+    prepare_model(runner)
     runner.train()
     return runner
 

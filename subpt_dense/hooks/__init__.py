@@ -7,6 +7,7 @@ from subpt_dense.hooks.prompt_file_hook import PromptFileHook
 from subpt_dense.hooks.report_hook import PromptReportHook
 from subpt_dense.hooks.rewinding_loop import RewindingTrainLoop
 from subpt_dense.hooks.run_state_hook import RunStateHook
+from subpt_dense.hooks.shared_buffers_hook import SharedBuffersHook
 from subpt_dense.hooks.subspace_hook import SubspaceHook
 from subpt_dense.hooks.trajectory_hook import TrajectoryHook
 from subpt_dense.hooks.vocabulary_hook import VocabularyHook
@@ -19,6 +20,7 @@ __all__ = [
     "PromptReportHook",
     "RewindingTrainLoop",
     "RunStateHook",
+    "SharedBuffersHook",
     "SubspaceHook",
     "TrajectoryHook",
     "VocabularyHook",

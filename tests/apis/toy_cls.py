@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from subpt_dense.toyworld.crop_world import build_crop_world
-from subpt_dense.toyworld.study import relocated
+from subpt_dense.toyworld.relocated import relocated
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT = {
@@ -23,7 +23,7 @@ def make_world(root: Path) -> Path:
 
 def short_options(head: str, world: Path) -> dict[str, Any]:
     """Overrides for `cls_toy_<head>.py`."""
-    options = {**relocated(CONFIGS / f"cls_toy_{head}.py", world, 0), **SHORT}
+    options = {**relocated(CONFIGS / f"cls_toy_{head}.py", world, home="data/toy_cls"), **SHORT}
     if head == "template":
         options = {key: value for key, value in options.items() if not key.startswith(("train_cfg", "model.prompt."))}
     return options

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Tests with several processes, one a GPU (on a machine without GPUs: through gloo):
+#   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [flags of tools/test.py]
+# CHECKPOINT is - where nothing is learned.
+# On several nodes, run it on each with NNODES, NODE_RANK (0, 1, ...) and MASTER_ADDR (the first node); PORT is 29500.
+set -euo pipefail
+
+if [ $# -lt 3 ]; then
+    echo "usage: [NNODES=1 NODE_RANK=0 MASTER_ADDR=127.0.0.1 PORT=29500] $0 CONFIG CHECKPOINT|- PROCESSES" \
+        "[flags of tools/test.py]" >&2
+    exit 2
+fi
+config=$1 checkpoint=$2 processes=$3
+shift 3
+if [ "${NNODES:-1}" != 1 ] && [ -z "${MASTER_ADDR:-}" ]; then
+    echo "MASTER_ADDR must name the first node where NNODES is not 1. Got NNODES=$NNODES and no MASTER_ADDR." >&2
+    exit 2
+fi
+what=("$config")
+if [ "$checkpoint" != - ]; then what+=("$checkpoint"); fi
+
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
+exec torchrun \
+    --nnodes="${NNODES:-1}" \
+    --node-rank="${NODE_RANK:-0}" \
+    --master-addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master-port="${PORT:-29500}" \
+    --nproc-per-node="$processes" \
+    "$tools/test.py" "${what[@]}" --launcher pytorch "$@"
