@@ -1,6 +1,5 @@
 """The whole toolkit in one run on the toy world: train, test, control, draw. ``tools/demo.py`` is its command line."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.table import Table
 
 from subpt_dense.apis import load_config, test, train
 from subpt_dense.datasets import get_split, write_json
+from subpt_dense.evaluation.commit import code_commit
 from subpt_dense.heads import complete_prompt
 from subpt_dense.registry import MODELS
 from subpt_dense.toyworld.build import build_world
@@ -71,7 +70,13 @@ class Demo:
             self._draw()
         plot_curves({head: self.work_dir / head for head in self.heads}, self.work_dir / "curves.png")
         seconds = {"install": _install_seconds(), **{name: round(value, 1) for name, value in self.seconds.items()}}
-        summary = {"heads": scores, "controls": controls, "seconds": seconds, "seed": self.seed, "commit": _commit()}
+        summary = {
+            "heads": scores,
+            "controls": controls,
+            "seconds": seconds,
+            "seed": self.seed,
+            "commit": code_commit(),
+        }
         write_json(self.work_dir / "summary.json", summary, indent=1)
         return summary
 
@@ -145,13 +150,3 @@ def _install_seconds() -> float | None:
         return float(stamp.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _commit() -> str:
-    """Short commit id, with ``+`` where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        MMLogger.get_current_instance().warning("Not a git checkout: the summary names no commit.")
-        return "unknown"

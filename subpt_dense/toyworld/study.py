@@ -1,10 +1,9 @@
 """The study of the methods on the toy world's crops: paired seeds, a table, curves, hypotheses with their outcome."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from rich.console import Console
 
 from subpt_dense.apis.seeds import run_seeds
@@ -13,6 +12,7 @@ from subpt_dense.evaluation.seed_table import markdown_table
 from subpt_dense.toyworld.crop_world import build_crop_world
 from subpt_dense.toyworld.folder import write_text
 from subpt_dense.toyworld.hypotheses import Outcome, check_hypotheses
+from subpt_dense.toyworld.relocated import relocated
 
 HEADS = ("template", "coop", "subpt", "nfl", "subpt_nfl", "subpt_nfl_heldout")
 #: Setting -> the configs' data set, and what it is. Fixed beforehand, on another world's pictures and another CLIP.
@@ -29,7 +29,6 @@ SETTINGS = {
     ),
 }
 _ROOT = "data/toy_cls"
-_CLIP = "clip_seed0.pt"
 #: Checkpoints would cost a run a tenth of its time; the trajectory holds every epoch's prompt.
 _LEAN = {"default_hooks.checkpoint": None}
 
@@ -86,7 +85,7 @@ def run_study(
         seeds,
         work_dir,
         options={**_LEAN, **(options or {})},
-        head_options={head: relocated(file, root, clip_seed) for head, file in files.items()},
+        head_options={head: relocated(file, root, clip_seed, home=_ROOT) for head, file in files.items()},
         jobs=jobs,
         setting={"name": setting, "is": words, "domain": domain, "split": split, "clip_seed": clip_seed},
         console=console,
@@ -103,27 +102,3 @@ def outcome_line(outcome: Outcome) -> str:
     """A hypothesis in Markdown: what was claimed, whether it holds, by which figures."""
     verdict = {True: "holds", False: "does not hold", None: "not decided"}[outcome.holds]
     return f"- {outcome.name}, {outcome.claim}: **{verdict}**. {outcome.figures}"
-
-
-def relocated(config: str | Path, root: str | Path, clip_seed: int) -> dict[str, Any]:
-    """The overrides that make a ``cls_toy*`` config read another crop world, with another of its CLIPs.
-
-    Args:
-        config: The config file, written for ``data/toy_cls`` and ``clip_seed0.pt``.
-        root: The other folder.
-        clip_seed: The other CLIP.
-    """
-    found = {}
-    for key, text in _strings(Config.fromfile(config).to_dict()):
-        if text == _ROOT or text.startswith(f"{_ROOT}/"):
-            found[key] = str(root) + text.removeprefix(_ROOT).replace(_CLIP, f"clip_seed{clip_seed}.pt")
-    return found
-
-
-def _strings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every string in a config, with its dotted key."""
-    if isinstance(node, str):
-        yield key, node
-    pairs = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
-    for name, inner in pairs:
-        yield from _strings(inner, f"{key}.{name}" if key else str(name))

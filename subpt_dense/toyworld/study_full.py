@@ -10,7 +10,8 @@ from rich.console import Console
 from subpt_dense.datasets import write_json
 from subpt_dense.evaluation.seeds import paired, spread
 from subpt_dense.toyworld.folder import write_text
-from subpt_dense.toyworld.study import HEADS, SETTINGS, run_study
+from subpt_dense.toyworld.hypotheses import Outcome, check_hypotheses
+from subpt_dense.toyworld.study import HEADS, SETTINGS, outcome_line, run_study
 
 #: Setting -> class splits and tiny CLIPs. A run in the paper's setting takes ten times as long as a fast one.
 CELLS = {"fast": ((0, 1, 2), (0, 1, 2)), "paper": ((0,), (0,))}
@@ -93,6 +94,7 @@ def pool(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         ``cells``: by cell and head the means of ``base``, ``novel`` and ``h``, the last epoch's and ``best``, the
         chosen one's. ``heads``: by head those means over all cells, each with its deviation over cells (None for one
         cell). ``over_coop``: by head the paired differences of single runs to CoOp's, over the runs of all cells.
+        ``hypotheses``: those of :func:`~subpt_dense.toyworld.hypotheses.check_hypotheses`, on the runs of all cells.
     """
     means = {cell: {head: _means(one) for head, one in summary["heads"].items()} for cell, summary in cells.items()}
     heads = [head for head in HEADS if any(head in found for found in means.values())]
@@ -108,7 +110,24 @@ def pool(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "over_coop": {
             head: changes for head in heads if head != "coop" and (changes := _changes(cells.values(), head))
         },
+        "hypotheses": [outcome._asdict() for outcome in check_hypotheses({"heads": _together_heads(cells, heads)})],
     }
+
+
+def _together_heads(cells: Mapping[str, Mapping[str, Any]], heads: Sequence[str]) -> dict[str, Any]:
+    """The runs of all cells as if they were seeds of one; a run's seed is (cell, seed)."""
+    found = {}
+    for head in heads:
+        mine = {cell: summary["heads"][head] for cell, summary in cells.items() if head in summary["heads"]}
+        curves = [one["curves"] for one in mine.values() if "curves" in one]
+        found[head] = {
+            "seeds": [(cell, seed) for cell, one in mine.items() for seed in one["seeds"]],
+            **{key: [value for one in mine.values() for value in one[key]] for key in _GROUPS},
+        }
+        if len(curves) == len(mine) and all(curve["epoch"] == curves[0]["epoch"] for curve in curves):
+            rows = {key: [row for curve in curves for row in curve[key]] for key in curves[0] if key != "epoch"}
+            found[head]["curves"] = {"epoch": curves[0]["epoch"], **rows}
+    return found
 
 
 def _means(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,6 +159,7 @@ def full_table(result: Mapping[str, Any]) -> str:
     lines = []
     for setting, pooled in result["settings"].items():
         lines += [f"**{setting}**: {pooled['is']}", "", *_head_rows(pooled), "", *_cell_rows(pooled), ""]
+        lines += [*(outcome_line(Outcome(**one)) for one in pooled["hypotheses"]), ""]
     lines += [
         "Accuracy in percent: the mean over cells ± deviation over cells; a cell is a class split with a tiny CLIP, "
         "and its value a mean over seeds. last: after the last epoch. best: at the epoch with the highest accuracy on "

@@ -2,12 +2,10 @@
 
 import json
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from subpt_dense.datasets import get_split
 from subpt_dense.prompts import load_rows
@@ -111,11 +109,3 @@ def test_install_seconds(tmp_path, monkeypatch):
     assert demo._install_seconds() == 123.5
     stamp.write_text("")
     assert demo._install_seconds() is None
-
-
-def test_no_git_checkout(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with mock.patch.object(MMLogger.get_current_instance(), "warning") as warned:
-        assert demo._commit() == "unknown"
-    assert "names no commit" in warned.call_args[0][0]

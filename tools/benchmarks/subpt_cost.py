@@ -16,7 +16,7 @@ from measure import Timing, commit, interleaved, machine, paired_ratio, paired_r
 from subpt_dense.apis.seed_run import SeedRun, do_run, seeded_config
 from subpt_dense.datasets import write_json
 from subpt_dense.toyworld.crop_world import build_crop_world
-from subpt_dense.toyworld.study import relocated
+from subpt_dense.toyworld.relocated import relocated
 
 LIMIT = 1.35
 #: With -> without.
@@ -28,7 +28,7 @@ _QUICK = {"train_cfg.max_epochs": 5}
 def options_of(head: str, root: Path, quick: bool) -> dict[str, Any]:
     """Overrides: the world's folder, no choice of an epoch, no checkpoints (they are the same for all)."""
     options = {
-        **relocated(CONFIGS / f"cls_toy_{head}.py", root, 0),
+        **relocated(CONFIGS / f"cls_toy_{head}.py", root, home="data/toy_cls"),
         "default_hooks.checkpoint": None,
         "selection_dataset": None,
     }

@@ -1,0 +1,158 @@
+"""The study of prompts in a detector: ViLD's three modes, shifted scenes, few labelled boxes, several seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from subpt_dense.apis.config import load_config
+from subpt_dense.apis.own_globals import own_globals, quiet
+from subpt_dense.apis.regions import extract_regions
+from subpt_dense.apis.rpn_proposals import dump_proposals
+from subpt_dense.apis.run import train
+from subpt_dense.apis.run_pool import do_all
+from subpt_dense.datasets import write_json
+from subpt_dense.evaluation.commit import code_commit
+from subpt_dense.evaluation.dots_plot import plot_dots
+from subpt_dense.text import TextSpec
+from subpt_dense.toyworld.build import build_world
+from subpt_dense.toyworld.folder import write_text
+from subpt_dense.toyworld.relocated import relocated
+from subpt_dense.toyworld.study_ovd_run import DetectorRun, do_run, finished
+from subpt_dense.toyworld.study_ovd_table import study_table, summarise
+
+INSIDE = ("template", "coop", "subpt", "nfl", "subpt_nfl", "subpt_nfl_heldout")
+DETPRO = "detpro_subpt_nfl"
+HEADS = (*INSIDE, DETPRO)
+MODES = ("text", "image", "ensemble")
+_HOME = "data/toy"
+_TRAIN, _VAL = "annotations/instances_train_seen.json", "annotations/instances_val_all.json"
+#: The first half of the validation scenes is for choices, the second is reported.
+_CHOICES, _REPORTED = 300, 300
+
+
+def run_ovd_study(
+    work_dir: str | Path = "work_dirs/study_ovd",
+    *,
+    seeds: Sequence[int] = (1, 2, 3),
+    heads: Sequence[str] = HEADS,
+    root: str | Path = "data/toy_ovd",
+    scenes: int = 200,
+    domain: str = "tint",
+    choosing: bool = False,
+    jobs: int = 2,
+    options: Mapping[str, Any] | None = None,
+    configs: str | Path = "configs",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Make the world, its proposals and region caches; train every head with every seed; test each in every mode.
+
+    Writes ``summary.json``, ``table.md`` and ``novel.png`` under ``work_dir``. It may be stopped at any moment: what is
+    finished is not done again.
+
+    Args:
+        work_dir: Where everything goes.
+        seeds: Of the detectors and their prompts.
+        heads: Of :data:`HEADS`.
+        root: The world's folder.
+        scenes: Training scenes, with three labelled boxes each, over 48 classes.
+        domain: Look of all pictures; the CLIP was trained on another.
+        choosing: Score on the scenes that are for choices, not on those that are reported.
+        jobs: Processes at a time, with one thread each.
+        options: Overrides for every detector.
+        configs: Folder of the configs.
+        console: Where progress goes.
+
+    Returns:
+        What ``summary.json`` holds, see :func:`subpt_dense.toyworld.study_ovd_table.summarise`.
+    """
+    console, root, work = console or Console(), Path(root), Path(work_dir)
+    build_world(root, train=scenes, val=_CHOICES + _REPORTED, train_crops=1, val_crops=1, domain=domain)
+    prepare_regions(root, work / "proposals", Path(configs), options or {}, console)
+    runs = [
+        _run(head, seed, work, root, Path(configs), _CHOICES if choosing else -_REPORTED, options or {})
+        for seed in seeds  # outer: after a stop, what is there is paired
+        for head in heads
+    ]
+    outcomes = do_all(runs, do_run, finished, _line, jobs=jobs, commit=code_commit(), console=console)
+    setting = {
+        "domain": domain,
+        "training_scenes": scenes,
+        "scored_on": f"{'first' if choosing else 'last'} {_CHOICES if choosing else _REPORTED} validation scenes",
+        "options": {key: str(value) for key, value in (options or {}).items()},
+    }
+    summary = summarise(outcomes, list(heads), list(MODES), list(seeds), setting)
+    write_json(work / "summary.json", summary)
+    if summary["heads"]:
+        write_text(work / "table.md", study_table(summary))
+        plot_dots(
+            {name: {group: found[group] for group in ("base", "novel")} for name, found in summary["heads"].items()},
+            work / "novel.png",
+            label="box AP50",
+        )
+    return summary
+
+
+def prepare_regions(
+    root: Path, work_dir: Path, configs: Path, options: Mapping[str, Any], console: Console | None = None
+) -> None:
+    """Train the detector whose RPN proposes regions, and embed its proposals and all annotated boxes."""
+    config = configs / "ovd_toy_template.py"
+    cfg = load_config(
+        config, options={**relocated(config, root, home=_HOME), **_LEAN, **options}, work_dir=str(work_dir)
+    )
+    checkpoint = work_dir / f"iter_{cfg.train_cfg.max_iters}.pth"
+    if not checkpoint.is_file():
+        with quiet(), own_globals():
+            train(cfg)
+    shown = work_dir / config.name  # the Runner has written the config as it was run
+    annotations, images = root / _TRAIN, root / "train"
+    file = root / "regions.proposals.json"
+    with own_globals():
+        facts = dump_proposals(
+            file, config=shown, checkpoint=checkpoint, annotations=annotations, images=images, console=console
+        )
+    common: dict[str, Any] = {"clip": TextSpec("subpt-toy", str(root / "clip_seed0.pt")), "console": console}
+    extract_regions(
+        root / "regions", annotations=annotations, images=images, proposals=file,
+        proposal_facts={"kind": "rpn", "made_by": facts}, **common,
+    )  # fmt: skip
+    extract_regions(root / "regions_truth", annotations=annotations, images=images, **common)
+    extract_regions(root / "regions_val_truth", annotations=root / _VAL, images=root / "val", **common)
+
+
+#: One validation at the end would be of no use, and one checkpoint is enough.
+_LEAN = {
+    "train_cfg.val_begin": 10**9,
+    "default_hooks.checkpoint.interval": 10**9,  # the last one is written in any case
+    "default_hooks.checkpoint.max_keep_ckpts": 1,
+}
+
+
+def _run(
+    head: str, seed: int, work: Path, root: Path, configs: Path, indices: int, options: Mapping[str, Any]
+) -> DetectorRun:
+    learned_before = head == DETPRO
+    config = configs / f"ovd_toy_vild_{'template' if learned_before else head}.py"
+    grades = configs / "cls_toy_regions_subpt_nfl.py"
+    return DetectorRun(
+        head=head,
+        config=str(config),
+        seed=seed,
+        folder=str(work / head / f"seed{seed}"),
+        options={**relocated(config, root, home=_HOME), **_LEAN, "test_dataloader.dataset.indices": indices, **options},
+        modes={mode: {"model.roi_head.mode": mode} for mode in MODES},
+        controlled=("text", "ensemble") if head == INSIDE[0] else (),
+        grades=str(grades) if learned_before else None,
+        grade_options=relocated(grades, root, home=_HOME) if learned_before else None,
+    )
+
+
+def _line(run: DetectorRun, result: Mapping[str, Any] | str) -> str:
+    if isinstance(result, str):
+        return f"{run.head} seed {run.seed}: FAILED, {result}"
+    scores = "; ".join(
+        f"{mode} {found['bbox']['base']:.1f} / {found['bbox']['novel']:.1f}" for mode, found in result["scores"].items()
+    )
+    return f"{run.head} seed {run.seed}: base / novel box AP50: {scores}; {result['seconds']:.0f} s"
