@@ -25,6 +25,7 @@ CASES: dict[str, dict[str, Any]] = {
     "nfl-kgcoop": {"type": "subpt_dense.ContextPrompt", "length": 3, "anchors": [NFL, KGCOOP]},
     "rows": {"type": "subpt_dense.RowsPrompt"},
     "learned": {"type": "subpt_dense.LearnedPrompt"},
+    "averaged": {"type": "subpt_dense.AveragedPrompt"},
 }
 LEARNED = [name for name, case in CASES.items() if case["type"] == "subpt_dense.ContextPrompt"]
 
@@ -51,8 +52,20 @@ def prompt_path(tiny_clip: tuple[str, str], tmp_path_factory: pytest.TempPathFac
     return str(path)
 
 
+@pytest.fixture(scope="session")
+def prompt_paths(
+    prompt_path: str, tiny_clip: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
+    """Two prompt files of the same names."""
+    path = tmp_path_factory.mktemp("second") / "prompt.safetensors"
+    head = ContextPrompt({"model": tiny_clip[0], "pretrained": tiny_clip[1]}, length=2, vocabulary=("horse", "sheep"))
+    torch.nn.init.normal_(head.context, std=0.3, generator=torch.Generator().manual_seed(2))
+    save_prompt(path, head, facts={"seed": 2})
+    return prompt_path, str(path)
+
+
 @pytest.fixture
-def build(tiny_clip: tuple[str, str], rows_path: str, prompt_path: str) -> Build:
+def build(tiny_clip: tuple[str, str], rows_path: str, prompt_path: str, prompt_paths: tuple[str, str]) -> Build:
     """Builds a head of the case table through the registry, seeded; keyword arguments go on top of the row."""
 
     def build_head(case: str, **changes: Any) -> PromptHead:
@@ -63,6 +76,8 @@ def build(tiny_clip: tuple[str, str], rows_path: str, prompt_path: str) -> Build
         else:
             if config["type"] == "subpt_dense.LearnedPrompt":
                 config.setdefault("file", prompt_path)
+            if config["type"] == "subpt_dense.AveragedPrompt":
+                config.setdefault("files", list(prompt_paths))
             config.setdefault("text", {"model": tiny_clip[0], "pretrained": tiny_clip[1]})
         return MODELS.build(config)
 

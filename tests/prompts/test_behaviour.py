@@ -81,7 +81,8 @@ def test_state_dict_holds_neither_tower_nor_rows(head):
     assert list(head.state_dict()) == (["context", "initial_context"] if is_learned(head) else [])
     head.eval()()
     assert sum(value.numel() for value in head.state_dict().values()) <= 2 * 4 * 32
-    assert sum(buffer.numel() for buffer in head.buffers()) <= 4 * 32
+    contexts = 2 if type(head).__name__ == "AveragedPrompt" else 1
+    assert sum(buffer.numel() for buffer in head.buffers()) <= contexts * 4 * 32
 
 
 def test_state_dict_round_trip(case, build):
