@@ -116,7 +116,7 @@ def pool(cells: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _together_heads(cells: Mapping[str, Mapping[str, Any]], heads: Sequence[str]) -> dict[str, Any]:
     """The runs of all cells as if they were seeds of one; a run's seed is (cell, seed)."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for head in heads:
         mine = {cell: summary["heads"][head] for cell, summary in cells.items() if head in summary["heads"]}
         curves = [one["curves"] for one in mine.values() if "curves" in one]
