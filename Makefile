@@ -41,7 +41,7 @@ demo-full: $(STAMP)
 study-cls: $(STAMP)
 	$(BIN)/python tools/study_cls.py
 
-# Over three class splits and three tiny CLIPs, and once in the paper's setting: 45 minutes. It goes on where it stopped.
+# Over three class splits and three tiny CLIPs, and once in the paper's setting: about an hour. It goes on where it stopped.
 study-cls-full: $(STAMP)
 	$(BIN)/python tools/study_cls.py --full
 
