@@ -33,5 +33,11 @@ def objects365(version: str) -> tuple[str, ...]:
     return tuple(_read("objects365.json")[version])
 
 
+@cache
+def coco_stuff() -> tuple[str, ...]:
+    """COCO-Stuff's 171 names, things before stuff, in the order of the labels 0 to 170 (arXiv 1612.03716)."""
+    return tuple(_read("coco_stuff.json"))
+
+
 def _read(name: str) -> Any:
     return json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))

@@ -2,9 +2,10 @@ from collections import Counter
 
 import pytest
 from mmdet.datasets import LVISV1Dataset, Objects365V1Dataset, Objects365V2Dataset, VOCDataset
+from mmseg.datasets import COCOStuffDataset
 
 from subpt_dense.datasets import get_split
-from subpt_dense.datasets.name_lists import FREQUENCIES, VOC, lvis_v1, objects365
+from subpt_dense.datasets.name_lists import FREQUENCIES, VOC, coco_stuff, lvis_v1, objects365
 from subpt_dense.text import check_names
 
 # By id: seen in 1, 10, 11, 100, 101 and 1977 training images, the last one, and the best known.
@@ -33,6 +34,10 @@ class TestLVIS:
 
     def test_of_ids_begins_and_ends_where_it_should(self) -> None:
         assert {i: lvis_v1()[i - 1] for i in LVIS_FACTS} == LVIS_FACTS
+
+
+def test_coco_stuff_has_the_hosts_names() -> None:
+    assert coco_stuff() == tuple(COCOStuffDataset.METAINFO["classes"]) and len(coco_stuff()) == 171
 
 
 @pytest.mark.parametrize(("version", "host"), [("v1", Objects365V1Dataset), ("v2", Objects365V2Dataset)])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import linear, normalize, scaled_dot_product_attention, silu
 
 from subpt_dense.datasets import get_split
-from subpt_dense.datasets.name_lists import lvis_v1
+from subpt_dense.datasets.name_lists import coco_stuff, lvis_v1
 from subpt_dense.text import TextTower, clean_name, encode_context, pack_names, prefix_of
 from subpt_dense.text.reference import encode_truncated
 from subpt_dense.text.shared_prefix import encode_shared_prefix
@@ -36,14 +36,11 @@ def class_names(count: int) -> tuple[str, ...]:
 
     Raises:
         ValueError: If no vocabulary has it.
-        ImportError: If the host that lists COCO-Stuff's names is not installed.
     """
     if count == 65:
         return get_split("coco_ovd").all
     if count == 171:
-        from mmseg.datasets import COCOStuffDataset
-
-        return tuple(COCOStuffDataset.METAINFO["classes"])
+        return coco_stuff()
     if count == 1203:
         return tuple(name for name, _ in lvis_v1())
     raise ValueError(f"`count` of class_names must be one of {', '.join(map(str, VOCABULARIES))}. Got {count}.")

@@ -85,15 +85,15 @@ FULL = Plan(
 )
 QUICK = Plan(
     ("reference", "sdpa", "truncated", "shared_prefix"),
-    part=6,
+    part=4,
     compared=1,
     rounds=1,
-    settle=0.5,
+    settle=0.25,
     warmed=171,
     budget=0,
     peaks=False,
     counted=(2, 3),
-    deadline=33,
+    deadline=30,
 )
 
 
