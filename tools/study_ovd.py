@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path("data/toy_ovd"), help="the study's world")
     parser.add_argument("--seeds", type=int, default=3, help="how many: 1 to this (default: %(default)s)")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
-    parser.add_argument("--scenes", type=int, default=200, help="training scenes (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=50, help="training scenes (default: %(default)s)")
     parser.add_argument("--choosing", action="store_true", help="score on the scenes that settings are chosen on")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
     args = parser.parse_args()
