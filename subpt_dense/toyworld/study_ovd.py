@@ -130,7 +130,7 @@ _LEAN = {
 }
 
 #: Of 50 scenes a grade has hundreds of regions, not tens of thousands: smaller batches, more epochs, a lower rate.
-#: Chosen on the boxes of the scenes that are for choices: 0.02 lost up to 23 points of base accuracy there, 0.01 up to 18.
+#: Chosen on the boxes of the scenes that are for choices: 0.02 lost up to 23 points of base accuracy, 0.01 up to 18.
 _FEW_REGIONS = {
     "train_dataloader.batch_size": 32,
     "train_cfg.max_epochs": 12,
