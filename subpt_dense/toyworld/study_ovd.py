@@ -17,10 +17,10 @@ from subpt_dense.evaluation.commit import code_commit
 from subpt_dense.evaluation.dots_plot import plot_dots
 from subpt_dense.text import TextSpec
 from subpt_dense.toyworld.build import build_world
+from subpt_dense.toyworld.dense_run import DenseRun, do_run, finished
 from subpt_dense.toyworld.folder import write_text
 from subpt_dense.toyworld.relocated import relocated
-from subpt_dense.toyworld.study_ovd_run import DetectorRun, do_run, finished
-from subpt_dense.toyworld.study_ovd_table import study_table, summarise
+from subpt_dense.toyworld.study_ovd_table import read_scores, study_table, summarise
 
 INSIDE = ("template", "coop", "subpt", "nfl", "subpt_nfl", "subpt_nfl_heldout")
 DETPRO = "detpro_subpt_nfl"
@@ -141,25 +141,26 @@ _FEW_REGIONS = {
 
 def _run(
     head: str, seed: int, work: Path, root: Path, configs: Path, indices: int, options: Mapping[str, Any]
-) -> DetectorRun:
+) -> DenseRun:
     learned_before = head == DETPRO
     config = configs / f"ovd_toy_vild_{'template' if learned_before else head}.py"
     grades = configs / "cls_toy_regions_subpt_nfl.py"
     grade_options = {**relocated(grades, root, home=_HOME), **_FEW_REGIONS}
-    return DetectorRun(
+    return DenseRun(
         head=head,
         config=str(config),
         seed=seed,
         folder=str(work / head / f"seed{seed}"),
         options={**relocated(config, root, home=_HOME), **_LEAN, "test_dataloader.dataset.indices": indices, **options},
         modes={mode: {"model.roi_head.mode": mode} for mode in MODES},
+        read=read_scores,
         controlled=("text", "ensemble") if head == INSIDE[0] else (),
         grades=str(grades) if learned_before else None,
         grade_options=grade_options if learned_before else None,
     )
 
 
-def _line(run: DetectorRun, result: Mapping[str, Any] | str) -> str:
+def _line(run: DenseRun, result: Mapping[str, Any] | str) -> str:
     if isinstance(result, str):
         return f"{run.head} seed {run.seed}: FAILED, {result}"
     scores = "; ".join(

@@ -5,13 +5,22 @@ from typing import Any
 
 from subpt_dense.evaluation.scores import harmonic
 from subpt_dense.evaluation.seeds import paired, spread
-from subpt_dense.toyworld.study_ovd_run import GROUPS, DetectorRun
+from subpt_dense.toyworld.dense_run import DenseRun
 
+GROUPS = ("base", "novel", "all")
 _REFERENCE = "coop"
 
 
+def read_scores(tables: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """AP50 in percent of each of :data:`GROUPS`, by ``bbox`` and ``segm``."""
+    return {
+        table["details"]["ap_of"]: {group: round(table["groups"][group]["ap50"], 2) for group in GROUPS}
+        for table in tables
+    }
+
+
 def summarise(
-    outcomes: Sequence[tuple[DetectorRun, Mapping[str, Any] | str]],
+    outcomes: Sequence[tuple[DenseRun, Mapping[str, Any] | str]],
     heads: Sequence[str],
     modes: Sequence[str],
     seeds: Sequence[int],

@@ -9,11 +9,11 @@ import pytest
 from mmengine.config import Config
 from rich.console import Console
 
-from subpt_dense.toyworld import study_ovd, study_ovd_run
+from subpt_dense.toyworld import dense_run, study_ovd
+from subpt_dense.toyworld.dense_run import DenseRun
 from subpt_dense.toyworld.relocated import relocated
 from subpt_dense.toyworld.study_ovd import DETPRO, HEADS, INSIDE, MODES, run_ovd_study
-from subpt_dense.toyworld.study_ovd_run import DetectorRun
-from subpt_dense.toyworld.study_ovd_table import study_table, summarise
+from subpt_dense.toyworld.study_ovd_table import read_scores, study_table, summarise
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SHORT = {"train_cfg.max_iters": 2, "train_dataloader.batch_size": 2}
@@ -50,15 +50,15 @@ def test_the_study_for_real_and_again(tmp_path: Path, monkeypatch: pytest.Monkey
     table = json.loads((tmp_path / "study/coop/seed1/image.json").read_text())["tables"][0]
     assert table["images"] == 3 and table["details"]["ap_of"] in ("bbox", "segm")
 
-    monkeypatch.setattr(study_ovd_run, "train", lambda cfg: pytest.fail("trained again"))
-    monkeypatch.setattr(study_ovd_run, "test", lambda *a, **k: pytest.fail("tested again"))
+    monkeypatch.setattr(dense_run, "train", lambda cfg: pytest.fail("trained again"))
+    monkeypatch.setattr(dense_run, "test", lambda *a, **k: pytest.fail("tested again"))
     again = run_ovd_study(tmp_path / "study", configs=CONFIGS, console=console, **asked)
     assert again["heads"] == found["heads"]
 
 
-def outcome(head: str, seed: int, novel: float) -> tuple[DetectorRun, dict[str, Any]]:
+def outcome(head: str, seed: int, novel: float) -> tuple[DenseRun, dict[str, Any]]:
     scores = {"base": 80.0, "novel": novel, "all": 70.0}
-    run = DetectorRun(head, "c.py", seed, "w", {}, {})
+    run = DenseRun(head, "c.py", seed, "w", {}, {}, read_scores)
     return run, {
         "head": head,
         "seed": seed,
@@ -71,7 +71,7 @@ def outcome(head: str, seed: int, novel: float) -> tuple[DetectorRun, dict[str, 
 
 def test_summary_and_table() -> None:
     outcomes: list[Any] = [outcome("coop", 2, 60.0), outcome("template", 1, 70.0), outcome("coop", 1, 50.0)]
-    outcomes.append((DetectorRun("template", "c.py", 2, "w", {}, {}), "ValueError: no"))
+    outcomes.append((DenseRun("template", "c.py", 2, "w", {}, {}, read_scores), "ValueError: no"))
     setting = {"training_scenes": 9, "domain": "tint", "scored_on": "last 3 validation scenes"}
     found = summarise(outcomes, ["template", "coop"], MODES, [1, 2], setting)
     assert found["heads"]["text/coop"]["novel"] == [50.0, 60.0] and found["heads"]["text/coop"]["seeds"] == [1, 2]

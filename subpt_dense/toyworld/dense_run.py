@@ -1,9 +1,9 @@
-"""One run of the detection study: a detector trained once, and tested in every mode and with wrong rows."""
+"""One run of a dense task's study: a model trained once, and tested in every mode and with wrong rows."""
 
 import copy
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,19 +20,22 @@ from subpt_dense.registry import MODELS
 from subpt_dense.toyworld.controls import write_control_rows
 
 RESULT = "result.json"
-GROUPS = ("base", "novel", "all")
+
+#: What a test's tables (``tables`` of its JSON) come to, as JSON can hold it.
+Scores = Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
 
 
-class DetectorRun(NamedTuple):
+class DenseRun(NamedTuple):
     """One run to do.
 
     Attributes:
         head: What tables call it.
-        config: The detector's config file.
+        config: The model's config file.
         seed: Of all random numbers.
         folder: Its work dir.
-        options: Overrides for the detector.
+        options: Overrides for the model.
         modes: Further overrides of each test, by what tables call it.
+        read: Reads the scores; a function of a module, so that another process finds it.
         controlled: The modes that are tested once more with the novel names' rows exchanged.
         grades: Config of the regions that prompts are learned on first, DetPro's way; None for a prompt learned inside.
         grade_options: Overrides for that.
@@ -44,12 +47,13 @@ class DetectorRun(NamedTuple):
     folder: str
     options: Mapping[str, Any]
     modes: Mapping[str, Mapping[str, Any]]
+    read: Scores
     controlled: tuple[str, ...] = ()
     grades: str | None = None
     grade_options: Mapping[str, Any] | None = None
 
     def config_for(self, **more: Any) -> Config:
-        """The detector's config with this run's seed, and further overrides."""
+        """The model's config with this run's seed, and further overrides."""
         options = copy.deepcopy({**self.options, **more})  # mmengine takes `_delete_` out of what it is given
         options["randomness.seed"] = self.seed
         if self.grades is not None:
@@ -58,7 +62,7 @@ class DetectorRun(NamedTuple):
         return load_config(self.config, options=options, work_dir=self.folder, pretty=False)
 
 
-def finished(run: DetectorRun) -> dict[str, Any] | None:
+def finished(run: DenseRun) -> dict[str, Any] | None:
     """The result in the run's folder, if it is of this very run."""
     file = Path(run.folder) / RESULT
     if not file.is_file():
@@ -67,16 +71,16 @@ def finished(run: DetectorRun) -> dict[str, Any] | None:
     return result if result["asked"] == _asked(run) else None
 
 
-def do_run(run: DetectorRun, commit: str = "unknown") -> dict[str, Any]:
-    """Train, test in every mode, write ``result.json``; a trained detector in the folder is tested only.
+def do_run(run: DenseRun, commit: str = "unknown") -> dict[str, Any]:
+    """Train, test in every mode, write ``result.json``; a trained model in the folder is tested only.
 
     Args:
         run: What to do.
         commit: Of the code, kept with the result.
 
     Returns:
-        ``head``, ``seed``, ``scores`` (by mode: by ``bbox`` and ``segm``: AP50 in percent of each of :data:`GROUPS`),
-        ``controls`` (the same of the controlled modes), ``seconds``, ``commit``, ``asked``.
+        ``head``, ``seed``, ``scores`` (by mode, what ``run.read`` makes of the tables), ``controls`` (the same of the
+        controlled modes), ``seconds``, ``commit``, ``asked``.
 
     Raises:
         FileNotFoundError, FileExistsError: As :func:`subpt_dense.apis.train`.
@@ -109,16 +113,18 @@ def do_run(run: DetectorRun, commit: str = "unknown") -> dict[str, Any]:
     return result
 
 
-def _asked(run: DetectorRun) -> dict[str, Any]:
+def _asked(run: DenseRun) -> dict[str, Any]:
     """What makes a result that of this run, as JSON gives it back."""
     parts = fingerprints(run.config_for())
     more = {"modes": run.modes, "controlled": run.controlled, "grades": run.grades, "of_grades": run.grade_options}
     return json.loads(json.dumps({"parts": parts, **more}))
 
 
-def _trained(run: DetectorRun) -> Path:
-    """The last checkpoint of a whole run: the one there, or that of a new one."""
+def _trained(run: DenseRun) -> Path | None:
+    """The last checkpoint of a whole run: the one there, or that of a new one; None where nothing is learned."""
     cfg = run.config_for()
+    if cfg.get("train_cfg") is None:
+        return None
     last = Path(run.folder) / f"iter_{cfg.train_cfg.max_iters}.pth"
     claim_work_dir(cfg)  # refuses what another config left
     if not last.is_file():
@@ -127,20 +133,18 @@ def _trained(run: DetectorRun) -> Path:
     return last
 
 
-def _test(run: DetectorRun, checkpoint: Path, name: str, options: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _test(run: DenseRun, checkpoint: Path | None, name: str, options: dict[str, Any]) -> dict[str, Any]:
     with own_globals():
         result = test(run.config_for(**options), checkpoint, out=Path(run.folder) / f"{name}.json")
-    return {
-        table["details"]["ap_of"]: {group: round(table["groups"][group]["ap50"], 2) for group in GROUPS}
-        for table in result["tables"]
-    }
+    return run.read(result["tables"])
 
 
-def _shuffled(run: DetectorRun) -> dict[str, Any]:
+def _shuffled(run: DenseRun) -> dict[str, Any]:
     """Overrides: every novel name has another novel name's row."""
     cfg = run.config_for()
     head = MODELS.build(complete_prompt(cfg.model.prompt, cfg.model.language))
-    split = get_split(cfg.test_dataloader.dataset.split)
+    data = cfg.test_dataloader.dataset
+    split = get_split(data.get("dataset", data).split)  # a wrapper's, where there is one
     head.vocabulary = split.all
     rows = write_control_rows(head, len(split.novel), "shuffled", Path(run.folder) / "shuffled.safetensors", run.seed)
     return {
