@@ -19,6 +19,7 @@ LEVELS = {
     "compat": 0,
     "subspace": 0,
     "text": 1,
+    "vision": 1,
     "prompts": 2,
     "losses": 2,
     "heads": 2,

@@ -5,7 +5,6 @@ size, N regions, D embedding.
 """
 
 import copy
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from subpt_dense.text import TextSpec, TowerKey, encode_texts, get_tower, load_tower
 from subpt_dense.text.weights import resolve_weights
+from subpt_dense.vision.digest import weights_digest as _digest
 
 _File = tuple[str, str, int, int]  # model, path, size, time of last change
 
@@ -188,11 +188,3 @@ def _check_convolutional(model: str) -> None:
             "`model` of a frozen trunk must have a ModifiedResNet or a convolutional timm network as its image tower, "
             f"such as 'RN50-quickgelu' or 'convnext_base'. Got {model!r}."
         )
-
-
-def _digest(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}\n".encode())
-        digest.update(memoryview(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
-    return digest.hexdigest()
