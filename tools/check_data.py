@@ -1,7 +1,8 @@
-"""What of the classification sets is there: found, missing, malformed, and where each is to be had.
+"""What of the classification and segmentation sets is there: found, missing, malformed, and where each is to be had.
 
 python tools/check_data.py                       # all: lists, folders, one image of each class
 python tools/check_data.py caltech101 --images   # every image listed is looked for
+python tools/check_data.py voc_zss --images      # every label map is opened
 python tools/check_data.py data/toy/crops        # a folder of one's own
 """
 
@@ -15,6 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from subpt_dense.datasets import IMAGE_SETS, write_json
+from subpt_dense.datasets.check_semantic import SEMANTIC_SETS, check_semantic
 from subpt_dense.datasets.check_sets import FOUND, SetReport, check_set
 
 _STYLES = {"found": "green", "missing": "yellow", "malformed": "red"}
@@ -23,8 +25,9 @@ _PARTS = ("train", "val", "test")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check, print, and say by the exit status whether all that was asked for is there."""
+    known = [*IMAGE_SETS, *SEMANTIC_SETS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"{', '.join(IMAGE_SETS)}, or a folder; default: all")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"{', '.join(known)}, or a folder; default: all")
     parser.add_argument("--root", default="data", help="what the sets' folders lie in (default: %(default)s)")
     parser.add_argument("--images", action="store_true", help="look for every image listed, not for one of each class")
     parser.add_argument("--json", metavar="FILE", help="write the findings there as well")
@@ -32,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     reports = []
     try:
-        for name in options.sets or IMAGE_SETS:
+        for name in options.sets or known:
+            check = check_semantic if name in SEMANTIC_SETS else check_set
             with _bar(name, options.images) as progress:
-                reports.append(check_set(name, options.root, images=options.images, progress=progress))
+                reports.append(check(name, options.root, images=options.images, progress=progress))
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     _show(console, reports)
@@ -52,7 +56,7 @@ def _bar(name: str, shown: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def _show(console: Console, reports: Sequence[SetReport]) -> None:
-    table = Table(title="Classification sets")
+    table = Table(title="Data sets")
     for column in ("set", "state", "classes", *_PARTS):
         table.add_column(column, justify="left" if column in ("set", "state") else "right", no_wrap=True)
     for report in reports:

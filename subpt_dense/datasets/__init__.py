@@ -2,6 +2,8 @@
 
 from subpt_dense.datasets.base_to_novel import base_to_novel, class_split_of
 from subpt_dense.datasets.coco_ovd import write_coco_ovd
+from subpt_dense.datasets.coco_stuff_zss import write_coco_stuff_zss
+from subpt_dense.datasets.context_zss import write_context_zss
 from subpt_dense.datasets.few_shot import FewShotDraw, draw_few_shot, load_or_draw
 from subpt_dense.datasets.files import file_sha256, require_files, write_json
 from subpt_dense.datasets.image_list import ImageList, list_sha256, read_images, read_names
@@ -13,6 +15,7 @@ from subpt_dense.datasets.region_cache import RegionCache
 from subpt_dense.datasets.region_writer import RegionWriter, write_regions
 from subpt_dense.datasets.splits import ClassSplit, get_split
 from subpt_dense.datasets.voc07 import write_voc07
+from subpt_dense.datasets.voc_zss import write_voc_zss
 
 __all__ = [
     "IMAGE_SETS",
@@ -37,8 +40,11 @@ __all__ = [
     "require_files",
     "resolve_names",
     "write_coco_ovd",
+    "write_coco_stuff_zss",
+    "write_context_zss",
     "write_json",
     "write_lvis_ovd",
     "write_regions",
     "write_voc07",
+    "write_voc_zss",
 ]

@@ -89,7 +89,7 @@ def _read_set(info: ImageSetInfo, root: str | Path, report: SetReport) -> Iterat
             if not (Path(path).is_file() if kind == "file" else Path(path).is_dir())
         ]
         for line in absent:
-            _add(report, MISSING, line)
+            add_problem(report, MISSING, line)
         if not absent or (info.layout in ("split", "variants") and not any(line.endswith("file") for line in absent)):
             yield from _read(report, info.key, root, part)
 
@@ -98,7 +98,7 @@ def _read_folder(folder: str, report: SetReport) -> Iterator[ImageList]:
     try:
         parts = part_folders(folder, None)
     except ValueError as error:
-        _add(report, MALFORMED, str(error))
+        add_problem(report, MALFORMED, str(error))
         return
     for part in parts:
         yield from _read(report, FOLDER, folder, part)
@@ -108,9 +108,9 @@ def _read(report: SetReport, key: str, root: str | Path, part: str) -> Iterator[
     try:
         yield read_images(key, root, part)
     except (ValueError, TypeError) as error:
-        _add(report, MALFORMED, str(error))
+        add_problem(report, MALFORMED, str(error))
     except OSError as error:
-        _add(report, MISSING, str(error))
+        add_problem(report, MISSING, str(error))
 
 
 def _compare(report: SetReport, lists: list[ImageList], classes: int | None) -> None:
@@ -135,7 +135,7 @@ def _look_for_some(report: SetReport, lists: list[ImageList]) -> None:
         try:
             listed.check_sample()
         except FileNotFoundError as error:
-            _add(report, MISSING, str(error))
+            add_problem(report, MISSING, str(error))
 
 
 def _look_for_images(report: SetReport, lists: list[ImageList], progress: Callable[[int, int], None] | None) -> None:
@@ -155,10 +155,11 @@ def _look_for_images(report: SetReport, lists: list[ImageList], progress: Callab
         if absent:
             more = f" and {len(absent) - _NAMED:,} more" if len(absent) > _NAMED else ""
             named = ", ".join(absent[:_NAMED])
-            _add(report, MISSING, f"{len(absent):,} of {len(listed):,} images of `{listed.part}`: {named}{more}")
+            add_problem(report, MISSING, f"{len(absent):,} of {len(listed):,} images of `{listed.part}`: {named}{more}")
 
 
-def _add(report: SetReport, state: str, line: str) -> None:
+def add_problem(report: SetReport, state: str, line: str) -> None:
+    """Add a line to a report, once; a set with both kinds of problems is malformed."""
     if line not in report.problems:
         report.problems.append(line)
     if report.state != MALFORMED:

@@ -105,6 +105,8 @@ def _dataset_paths(dataset: Any, key: str) -> Iterator[tuple[str, str, str]]:
     for name, folder in (dataset.get("data_prefix") or {}).items():
         if isinstance(folder, str) and _join(root, folder):
             yield _join(root, folder), "folder", f"{key}.data_prefix.{name}"
+    if isinstance(dataset.get("labels"), str):
+        yield dataset["labels"], "file", f"{key}.labels"
     split = dataset.get("split")
     if isinstance(split, (str, Path)) and not is_built_in(split) and Path(split).suffix == ".json":
         yield str(split), "file", f"{key}.split"

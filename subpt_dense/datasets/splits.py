@@ -3,11 +3,12 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from subpt_dense.datasets.name_lists import VOC, lvis_v1, objects365
+from subpt_dense.datasets.zss_splits import TRANSFER, ZERO_SHOT, zero_shot_names
 from subpt_dense.text import check_names, clean_name
 
 GROUPS = ("base", "novel", "all")
@@ -116,6 +117,11 @@ def _lvis_v1() -> ClassSplit:
     return ClassSplit("lvis_v1", base, novel, tuple(i for i, _ in (*rest, *rare)))
 
 
+def _semantic(name: str) -> ClassSplit:
+    """Of label maps: ``ids`` are the numbers in them."""
+    return ClassSplit(name, *zero_shot_names(name), transfer=name in TRANSFER)
+
+
 _BUILT_IN: dict[str, Callable[[], ClassSplit]] = {
     "coco_ovd": _coco_ovd,
     "lvis_v1": _lvis_v1,
@@ -123,6 +129,7 @@ _BUILT_IN: dict[str, Callable[[], ClassSplit]] = {
     "voc07": lambda: ClassSplit("voc07", tuple(VOC.values()), (), transfer=True),
     "objects365_v1": lambda: ClassSplit("objects365_v1", objects365("v1"), (), transfer=True),
     "objects365_v2": lambda: ClassSplit("objects365_v2", objects365("v2"), (), transfer=True),
+    **{name: partial(_semantic, name) for name in (*ZERO_SHOT, *TRANSFER)},
 }
 
 
@@ -144,6 +151,9 @@ def get_split(split: "str | Path | ClassSplit | Mapping[str, Any]") -> ClassSpli
 
             - ``"coco_ovd"`` (48 base / 17 novel) or ``"lvis_v1"`` (866 / 337), ids ascending within each group;
             - ``"coco80"``, ``"voc07"``, ``"objects365_v1"`` or ``"objects365_v2"``: sets for transfer, nobody is novel;
+            - ``"voc_zss"`` (15 seen / 5 unseen), ``"coco_stuff_zss"`` (156 / 15), ``"context_zss"`` (49 / 10) or
+              ``"context60_zss"`` (with the background, 50 / 10) for segmentation; ``"voc20"``, ``"pc59"``, ``"pc459"``,
+              ``"ade150"`` or ``"ade847"``, nobody is unseen; ``ids`` are the numbers in the label maps;
             - a path to a JSON file ``{"name": ..., "base": [...], "novel": [...]}``, or ``{"name": ..., "names":
               [...]}`` of a set for transfer (``"ids"`` optional), or such a mapping;
             - a classification set on disk, ``dict(set="caltech101", data_root="data")``

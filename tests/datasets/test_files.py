@@ -53,6 +53,11 @@ class TestRequireFiles:
         with pytest.raises(FileNotFoundError, match="data/README.md says where"):
             require_files(config(tmp_path, data_help=None))
 
+    def test_the_names_of_a_label_map_are_a_file_too(self, here: Path) -> None:
+        require_files(config(here, train_dataloader={"dataset": dataset(here, labels=["a", "b"])}))
+        with pytest.raises(FileNotFoundError, match=r"names.txt \(no such file; `train_dataloader.dataset.labels`"):
+            require_files(config(here, train_dataloader={"dataset": dataset(here, labels=str(here / "names.txt"))}))
+
     def test_an_empty_folder_is_missing_data(self, here: Path) -> None:
         (here / "images" / "1.png").unlink()
         with pytest.raises(FileNotFoundError, match=r"images/ \(an empty folder; "):
