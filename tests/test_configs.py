@@ -18,14 +18,14 @@ import subpt_dense  # noqa: F401  (before mmcv: the shims)
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.py"))
 TOP = [name for name in FILES if "/" not in name]
-OVD, CLS = ([name for name in TOP if name.startswith(task)] for task in ("ovd_", "cls_"))
+OVD, CLS, ZSS = ([name for name in TOP if name.startswith(task)] for task in ("ovd_", "cls_", "zss_"))
 TOY = [name for name in OVD if "_toy_" in name]
 EVERYWHERE = ("template", "coop", "subpt", "nfl", "subpt_nfl")
 HEADS = sorted((path.stem for path in (CONFIGS / "_base_/prompts").glob("*.py")), key=len, reverse=True)
 
 #: Types that cannot have a scope: torch's optimizers, and operators that mmdet looks up in mmcv.ops by name.
 UNSCOPED = {"AdamW": torch.optim, "SGD": torch.optim, "RoIAlign": "mmcv.ops", "nms": "mmcv.ops"}
-SCOPES = ("subpt_dense.", "mmdet.", "mmengine.")
+SCOPES = ("subpt_dense.", "mmdet.", "mmseg.", "mmengine.")
 #: What mmengine and mmcv take out of a config before they build the type, by the key the config stands under.
 TAKEN_OUT = {"optim_wrapper": {"paramwise_cfg", "constructor"}, "norm_cfg": {"requires_grad"}}
 
@@ -50,7 +50,7 @@ def typed(node: Any, key: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from typed(value, f"{key}[{i}]")
 
 
-def find(kind: Any) -> list[Any]:
+def find(kind: Any, host: str = "mmdet") -> list[Any]:
     """The classes and functions of that name, in whatever registry; an unscoped name is the host's own."""
     if not isinstance(kind, str):
         return [kind]
@@ -58,12 +58,12 @@ def find(kind: Any) -> list[Any]:
         module = UNSCOPED[kind] if not isinstance(UNSCOPED[kind], str) else __import__(UNSCOPED[kind], fromlist=[kind])
         return [getattr(module, kind)]
     roots = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
-    found = {id(entry): entry for root in roots if (entry := _get(root, kind)) is not None}
+    found = {id(entry): entry for root in roots if (entry := _get(root, kind, host)) is not None}
     return list(found.values())
 
 
-def _get(root: Registry, kind: str) -> Any:
-    scope = kind.split(".", 1)[0] if "." in kind else "mmdet"
+def _get(root: Registry, kind: str, host: str) -> Any:
+    scope = kind.split(".", 1)[0] if "." in kind else host
     if scope == "mmengine":
         return root.get(kind)
     child = root._children.get(scope)
@@ -128,8 +128,8 @@ def test_bases_say_what_they_are(name):
 
 def test_custom_imports_stand_in_the_runtime_only():
     found = [name for name in FILES if "custom_imports =" in (CONFIGS / name).read_text()]
-    assert found == ["_base_/runtime_cls.py", "_base_/runtime_det.py"]
-    assert all(load(names[0]).custom_imports.allow_failed_imports is False for names in (OVD, CLS))
+    assert found == ["_base_/runtime_cls.py", "_base_/runtime_det.py", "_base_/runtime_seg.py"]
+    assert all(load(names[0]).custom_imports.allow_failed_imports is False for names in (OVD, CLS, ZSS))
 
 
 @pytest.mark.parametrize("detector", ["", "vild_", "fvlm_"])
@@ -141,6 +141,24 @@ def test_swapping_a_head_changes_one_line(dataset, detector):
         *(["subpt_nfl_heldout"] * (detector != "fvlm_")),
     ]
     texts = {head: (CONFIGS / f"ovd_{dataset}_{detector}{head}.py").read_text().splitlines() for head in heads}
+    _differ_in_the_prompt_alone(texts, dataset)
+
+
+@pytest.mark.parametrize(("dataset", "segmentor"), sorted({tuple(n.split("_")[1:3]) for n in ZSS if n.count("_") > 2}))
+def test_swapping_a_segmentor_s_head_changes_one_line(dataset, segmentor):
+    segmentor = f"{segmentor}_" if segmentor in ("san", "twostage") else ""
+    names = {head: f"zss_{dataset}_{segmentor}{head}.py" for head in (*EVERYWHERE, "subpt_nfl_heldout")}
+    texts = {head: (CONFIGS / name).read_text().splitlines() for head, name in names.items()}
+    if not segmentor:  # nothing of it is learned: its last lines take training away
+        assert texts["template"][-2:] == [
+            "# Nothing is learned: test only.",
+            "train_cfg = train_dataloader = optim_wrapper = param_scheduler = None",
+        ]
+        texts["template"] = texts["template"][:-2]
+    _differ_in_the_prompt_alone(texts, dataset)
+
+
+def _differ_in_the_prompt_alone(texts, dataset):
     for head, other in texts.items():
         changed = [line for line in difflib.ndiff(texts["coop"], other) if line[0] in "+-"]
         prompt = f"detpro_{dataset}" if head.startswith("detpro") else head
@@ -162,7 +180,7 @@ def test_every_type_exists_and_takes_what_it_is_given(name):
     count = 0
     for where, node in typed(load(name).to_dict()):
         count += 1
-        found = find(node["type"])
+        found = find(node["type"], load(name).default_scope)
         if not found:
             problems.append(f"{where}: no registry has {node['type']!r}")
             continue
@@ -309,6 +327,39 @@ def test_a_config_agrees_with_itself(name):
         assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
     # Runs in one process share a visualizer, and its files, where its name is fixed.
     assert "name" not in cfg.visualizer
+
+
+@pytest.mark.parametrize("name", ZSS)
+def test_a_segmentation_config_agrees_with_itself(name):
+    cfg = load(name)
+    sets = {
+        stage: cfg[f"{stage}_dataloader"].dataset for stage in ("train", "val", "test") if cfg[f"{stage}_dataloader"]
+    }
+    sets = {stage: data.get("dataset", data) for stage, data in sets.items()}  # inside CachedMaps
+    assert all(data.type == "subpt_dense.ZSSegDataset" for data in sets.values())
+    assert sets["val"].test_mode and sets["test"].test_mode and sets["val"].split == sets["test"].split
+    assert cfg.test_evaluator.type == "subpt_dense.ZeroShotIoUMetric" and "generalised" in cfg.test_evaluator.protocol
+    assert "python" in cfg.data_help and sets["test"].data_root.startswith(cfg.data_help.split("--root ")[-1])
+    names = cfg.model.language.names
+    assert names.heldout.split == names.generic.exclude == sets["test"].split and names.heldout.group == "novel"
+    assert cfg.log_processor.by_epoch is False and cfg.default_hooks.checkpoint.by_epoch is False
+    assert "name" not in cfg.visualizer
+    if cfg.train_cfg is not None:
+        assert sets["train"].split == sets["test"].split
+        assert cfg.train_cfg.type == "mmengine.IterBasedTrainLoop"
+        assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+
+
+@pytest.mark.parametrize("name", [name for name in ZSS if "_toy_" in name and "_twostage_" not in name])
+def test_toy_maps_are_of_the_model_s_own_backbone(name):
+    cfg = load(name)
+    fitting = ("mean", "std", "bgr_to_rgb", "size_divisor")
+    for stage in ("train", "val", "test"):
+        if cfg[f"{stage}_dataloader"] is not None:
+            data = cfg[f"{stage}_dataloader"].dataset
+            assert {"type": "subpt_dense.DenseCLIPBackbone", **data.backbone} == cfg.model.backbone
+            assert dict(data.preprocessor) == {key: cfg.model.data_preprocessor[key] for key in fitting}
+    assert cfg.model.language.text == {key: cfg.model.backbone[key] for key in ("model", "pretrained")}
 
 
 @pytest.mark.parametrize("name", TOY)
