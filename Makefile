@@ -5,7 +5,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 export PYTHON
 
-.PHONY: install format lint types test test-all demo demo-full study-cls study-cls-full study-ovd clean
+.PHONY: install format lint types test test-all demo demo-full study-cls study-cls-full study-ovd study-zss clean
 .DEFAULT_GOAL := install
 
 install: $(STAMP)
@@ -48,6 +48,10 @@ study-cls-full: $(STAMP)
 # Prompts in a ViLD detector on shifted toy scenes: seven ways, three modes, three seeds (work_dirs/study_ovd).
 study-ovd: $(STAMP)
 	$(BIN)/python tools/study_ovd.py
+
+# Words in a segmentor on shifted toy scenes with few labelled images: six heads, six seeds (work_dirs/study_zss).
+study-zss: $(STAMP)
+	$(BIN)/python tools/study_zss.py
 
 # Caches and builds only: .venv, work_dirs and data are yours to remove.
 clean:

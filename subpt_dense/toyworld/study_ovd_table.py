@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from subpt_dense.evaluation.scores import harmonic
-from subpt_dense.evaluation.seeds import paired, spread
-from subpt_dense.toyworld.dense_run import DenseRun
+from subpt_dense.evaluation.seeds import spread
+from subpt_dense.toyworld.study_summary import Outcomes, against, closing_notes, make_summary, results_of
 
 GROUPS = ("base", "novel", "all")
 _REFERENCE = "coop"
@@ -20,7 +20,7 @@ def read_scores(tables: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, floa
 
 
 def summarise(
-    outcomes: Sequence[tuple[DenseRun, Mapping[str, Any] | str]],
+    outcomes: Outcomes,
     heads: Sequence[str],
     modes: Sequence[str],
     seeds: Sequence[int],
@@ -34,13 +34,11 @@ def summarise(
         setting: Kept as it is.
 
     Returns:
-        ``heads``: by ``<mode>/<head>`` ``base``, ``novel``, ``all`` and ``h``, box AP50 in percent, one number a seed;
-        ``mask``, the same of masks; ``seeds``, those that finished. ``controls``: by ``<mode>/<head>`` the novel box
-        AP50 with exchanged rows. Then ``setting``, ``seeds``, ``failures``, ``run_seconds``, ``seconds`` (the same) and
-        ``commit``.
+        As :func:`subpt_dense.toyworld.study_summary.make_summary`; ``heads`` by ``<mode>/<head>``: ``base``, ``novel``,
+        ``all`` and ``h``, box AP50 in percent, and ``mask``, the same of masks; ``controls`` by ``<mode>/<head>``: the
+        novel box AP50 with exchanged rows.
     """
-    results = [result for _, result in outcomes if not isinstance(result, str)]
-    results.sort(key=lambda result: seeds.index(result["seed"]))
+    results = results_of(outcomes, seeds)
     found: dict[str, Any] = {}
     controls: dict[str, list[float]] = {}
     for mode in modes:
@@ -52,19 +50,7 @@ def summarise(
             wrong = [one["controls"][mode]["bbox"]["novel"] for one in mine if mode in one["controls"]]
             if wrong:
                 controls[f"{mode}/{head}"] = wrong
-    seconds = round(sum(result["seconds"] for result in results), 1)
-    return {
-        "heads": found,
-        "controls": controls,
-        "setting": dict(setting),
-        "seeds": list(seeds),
-        "failures": [
-            {"head": run.head, "seed": run.seed, "error": why} for run, why in outcomes if isinstance(why, str)
-        ],
-        "run_seconds": seconds,
-        "seconds": seconds,
-        "commit": ", ".join(sorted({result["commit"] for result in results})) or "unknown",
-    }
+    return make_summary(outcomes, seeds, setting, found, controls)
 
 
 def _scores(tables: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
@@ -82,23 +68,13 @@ def study_table(summary: Mapping[str, Any]) -> str:
         rows.append([name, *cells, _against(summary["heads"], name)])
     for name, novel in summary["controls"].items():
         rows.append([f"{name}, novel rows exchanged", "", str(spread(novel)), *[""] * (len(columns) - 1)])
-    setting = summary["setting"]
     notes = [
         "AP50 in percent, mean ± sample standard deviation over seeds; last column: mean paired difference ± standard "
         "error (seeds in which the head is above).",
-        f"{setting['training_scenes']} training scenes, domain {setting['domain']}, scored on the "
-        f"{setting['scored_on']}; seeds {', '.join(map(str, summary['seeds']))}; commit {summary['commit']}.",
+        *closing_notes(summary, f"{summary['setting']['training_scenes']} training scenes"),
     ]
-    failed = [f"{one['head']} seed {one['seed']}" for one in summary["failures"]]
-    notes += [f"Failed: {', '.join(failed)}."] if failed else []
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *notes]) + "\n"
 
 
 def _against(heads: Mapping[str, Any], name: str) -> str:
-    mode, head = name.split("/")
-    other = heads.get(f"{mode}/{_REFERENCE}")
-    if other is None or head == _REFERENCE:
-        return ""
-    mine, theirs = (dict(zip(one["seeds"], one["novel"], strict=True)) for one in (heads[name], other))
-    both = [seed for seed in mine if seed in theirs]
-    return str(paired([mine[seed] for seed in both], [theirs[seed] for seed in both])) if both else ""
+    return against(heads, name, f"{name.split('/')[0]}/{_REFERENCE}", "novel")
