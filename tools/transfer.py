@@ -1,7 +1,8 @@
 """Tests what was learned elsewhere, nothing is trained. A prompt on classification sets:
 ``python tools/transfer.py work_dirs/cls_imagenet_coop/prompt.safetensors configs/cls_imagenetv2_template.py``; a
 detector on other names: ``python tools/transfer.py work_dirs/ovd_lvis_subpt/epoch_12.pth
-configs/_base_/datasets/ovd_voc07.py configs/_base_/datasets/ovd_coco80.py``."""
+configs/_base_/datasets/ovd_voc07.py configs/_base_/datasets/ovd_coco80.py``; a segmentor likewise, on
+``configs/_base_/datasets/zss_pc59.py``."""
 
 import argparse
 import os
@@ -12,16 +13,19 @@ from rich.console import Console
 from rich.table import Table
 
 from subpt_dense.apis import load_config, transfer
-from subpt_dense.apis.detector_transfer import transfer_detector
+from subpt_dense.apis.model_transfer import transfer_model
 from subpt_dense.datasets import write_json
+
+#: Scores of a detector, then of a segmentor: what the table calls them.
+_SCORES = {"ap50": "AP50", "ap": "AP", "miou": "mIoU", "pacc": "pAcc"}
 
 
 def main() -> None:
     """Parse, test, print a line for each data set, write."""
     parser = argparse.ArgumentParser(description="Tests what was learned elsewhere; nothing is trained.")
-    parser.add_argument("learned", help="prompt file of a run, prompt.safetensors, or a detector's checkpoint, .pth")
+    parser.add_argument("learned", help="prompt file of a run, prompt.safetensors, or a model's checkpoint, .pth")
     parser.add_argument("configs", nargs="+", help="configs of the data sets to test on")
-    parser.add_argument("--config", help="of a detector: its config; by default the one beside the checkpoint")
+    parser.add_argument("--config", help="of a checkpoint: its config; by default the one beside the checkpoint")
     parser.add_argument(
         "--as-heldout",
         action="store_true",
@@ -31,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", metavar="FILE.json", help="(default: transfer.json in the work dir)")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()
-    results = _detector(args) if args.learned.endswith(".pth") else _prompt(args)
+    results = _model(args) if args.learned.endswith(".pth") else _prompt(args)
     if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
         write_json(args.out or Path(args.work_dir) / "transfer.json", results, indent=1)
 
@@ -52,8 +56,8 @@ def _prompt(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return results
 
 
-def _detector(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    results = transfer_detector(
+def _model(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    results = transfer_model(
         args.learned,
         [load_config(path) for path in args.configs],
         args.work_dir,
@@ -61,12 +65,13 @@ def _detector(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         as_heldout=args.as_heldout,
         launcher=args.launcher,
     )
-    table = Table("protocol", "names", "images", "AP50", "AP", title=args.learned)
-    for result in results.values():
-        for scores in result["tables"]:
-            whole = scores["groups"]["all"]
-            cells = ["-" if whole[key] is None else f"{whole[key]:.1f}" for key in ("ap50", "ap")]
-            table.add_row(scores["protocol"], str(whole["classes"]), str(scores["images"]), *cells)
+    tables = [scores for result in results.values() for scores in result["tables"]]
+    columns = [key for key in _SCORES if any(key in scores["groups"]["all"] for scores in tables)]
+    table = Table("protocol", "names", "images", *(_SCORES[key] for key in columns), title=args.learned)
+    for scores in tables:
+        whole = scores["groups"]["all"]
+        cells = ["-" if whole.get(key) is None else f"{whole[key]:.1f}" for key in columns]
+        table.add_row(scores["protocol"], str(whole["classes"]), str(scores["images"]), *cells)
     Console().print(table)
     return results
 

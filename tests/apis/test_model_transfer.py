@@ -1,14 +1,17 @@
-"""A toy detector of two steps on a set with other names, made from the toy scenes."""
+"""A toy detector and a toy segmentor of two steps on sets with other names, made from the toy scenes."""
 
 import json
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from subpt_dense import apis
-from subpt_dense.apis.detector_transfer import transfer_detector
+from subpt_dense.apis import model_transfer
+from subpt_dense.apis.model_transfer import transfer_model
 from subpt_dense.datasets import get_split, resolve_names
 from tests.tools.load_tool import load_tool
 from tests.toyworld.tiny_world import tiny_world
@@ -73,7 +76,7 @@ def test_the_vocabulary_is_swapped_and_nothing_else(run: Path, tmp_path: Path) -
     new = [old[0].upper().replace(" ", "_"), old[1], "brass kettle", "paper lantern"]
     data = apis.load_config(write_data(tmp_path, dict(zip(old, new, strict=True))))
     before = (run / "iter_2.pth").read_bytes()
-    result = transfer_detector(run / "iter_2.pth", [data], tmp_path / "moved")["ovd_mine"]
+    result = transfer_model(run / "iter_2.pth", [data], tmp_path / "moved")["ovd_mine"]
     (table,) = result["tables"]
     assert (table["protocol"], table["images"]) == ("mine transfer", 3)
     assert table["label_space"] == "4 names (2 base + 2 novel)"  # trained ones are base, however they are spelled
@@ -87,7 +90,7 @@ def test_images_are_prepared_as_in_the_detectors_own_test(run: Path, tmp_path: P
     """The same set under the same names gives the same numbers as `tools/test.py` on these classes."""
     old = [name for name in shown(65) if name in get_split("data/toy/split.json").base][:6]
     data = apis.load_config(write_data(tmp_path, {name: name for name in old}))
-    moved = transfer_detector(run / "iter_2.pth", [data], tmp_path / "moved")["ovd_mine"]
+    moved = transfer_model(run / "iter_2.pth", [data], tmp_path / "moved")["ovd_mine"]
     cfg = apis.load_config(CONFIGS / "ovd_toy_nfl.py", options=SHORT, work_dir=str(tmp_path / "own"), pretty=False)
     cfg.test_dataloader.dataset.update(ann_file=str(tmp_path / "mine.json"), split={"name": "mine", "names": old})
     cfg.test_dataloader.dataset.data_root = ""
@@ -102,8 +105,8 @@ def test_names_that_the_prompt_knows_are_refused_or_stated(run: Path, tmp_path: 
     known = resolve_names(apis.load_config(CONFIGS / "ovd_toy_nfl.py").model.language.names.generic)[0]
     data = apis.load_config(write_data(tmp_path, {shown(1)[0]: known}))
     with pytest.raises(ValueError, match=f"generic TextAnchor 'nfl' must hold no evaluated name. Got {known}"):
-        transfer_detector(run / "iter_2.pth", [data], tmp_path / "moved")
-    told = transfer_detector(run / "iter_2.pth", [data], tmp_path / "told", as_heldout=True)["ovd_mine"]
+        transfer_model(run / "iter_2.pth", [data], tmp_path / "moved")
+    told = transfer_model(run / "iter_2.pth", [data], tmp_path / "told", as_heldout=True)["ovd_mine"]
     assert told["head"]["anchors"][0]["kind"] == "heldout" and told["tables"][0]["groups"].keys() == {"all"}
 
 
@@ -116,30 +119,63 @@ def test_a_checkpoint_of_another_head_is_refused(run: Path, tmp_path: Path) -> N
     with pytest.raises(
         ValueError, match="The checkpoint must come from the prompt head .*weights_hash: checkpoint '000"
     ):
-        transfer_detector(tmp_path / "other.pth", [data], tmp_path / "moved", config=nfl, as_heldout=True)
+        transfer_model(tmp_path / "other.pth", [data], tmp_path / "moved", config=nfl, as_heldout=True)
     with pytest.raises(ValueError, match="The checkpoint must come from the prompt head .*anchors"):
-        transfer_detector(run / "iter_2.pth", [data], tmp_path / "moved", config=CONFIGS / "ovd_toy_coop.py")
+        transfer_model(run / "iter_2.pth", [data], tmp_path / "moved", config=CONFIGS / "ovd_toy_coop.py")
 
 
 def test_refusals_come_before_any_test(world: Path, tmp_path: Path) -> None:
     voc = apis.load_config(CONFIGS / "_base_/datasets/ovd_voc07.py")
     with pytest.raises(FileNotFoundError, match="The checkpoint must be an existing file. Got 'no.pth'"):
-        transfer_detector("no.pth", [voc], tmp_path)
+        transfer_model("no.pth", [voc], tmp_path)
     (tmp_path / "there.pth").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="`config` must be given where the run has left none beside"):
-        transfer_detector(tmp_path / "there.pth", [voc], tmp_path)
+        transfer_model(tmp_path / "there.pth", [voc], tmp_path)
     there = {"checkpoint": tmp_path / "there.pth", "work_dir": tmp_path, "config": CONFIGS / "ovd_toy_coop.py"}
     with pytest.raises(FileNotFoundError) as error:
-        transfer_detector(datasets=[voc], **there)
+        transfer_model(datasets=[voc], **there)
     for expected in ("voc07_test.json", "VOC2007/JPEGImages", "python tools/prepare_data.py voc07"):
         assert expected in str(error.value)
     with pytest.raises(ValueError, match="must have names of their own. Got ovd_voc07, ovd_voc07"):
-        transfer_detector(datasets=[voc, voc], **there)
+        transfer_model(datasets=[voc, voc], **there)
     with pytest.raises(
         ValueError,
         match="must have `test_dataloader` and `test_evaluator`.* coop has no test_dataloader, test_evaluator",
     ):
-        transfer_detector(datasets=[apis.load_config(CONFIGS / "_base_/prompts/coop.py")], **there)
+        transfer_model(datasets=[apis.load_config(CONFIGS / "_base_/prompts/coop.py")], **there)
+
+
+def test_a_segmentor_goes_to_other_names(world: Path, tmp_path: Path) -> None:
+    short = {key: value for key, value in SHORT.items() if not key.endswith("indices")} | {"param_scheduler": None}
+    cfg = apis.load_config(CONFIGS / "zss_toy_nfl.py", options=short, work_dir=str(tmp_path / "run"), pretty=False)
+    apis.train(cfg)
+    lines = Path("data/toy/semantic_classes.txt").read_text().splitlines()
+    maps = [np.asarray(Image.open(path)) for path in Path("data/toy/semantic/val").iterdir()]
+    first, second, third, *_ = (number for number in np.unique(maps) if number < len(lines) - 6 - 17)  # seen ones
+    new = [lines[second], "brass kettle", lines[first].upper()]
+    numbered = [*lines]
+    numbered[first], numbered[third] = new[2], new[1]
+    split, path = tmp_path / "split.json", tmp_path / "zss_mine.py"
+    split.write_text(json.dumps({"name": "mine", "names": new}))
+    path.write_text(
+        f'_base_ = "{CONFIGS}/_base_/datasets/zss_toy.py"\n'
+        f'test_dataloader = dict(dataset=dict(split="{split}", labels={numbered}))\n'
+        'test_evaluator = dict(protocol="mine transfer")\n'
+    )
+    result = transfer_model(tmp_path / "run/iter_2.pth", [apis.load_config(path)], tmp_path / "moved")["zss_mine"]
+    (table,) = result["tables"]
+    assert (table["protocol"], table["images"]) == ("mine transfer", 3)
+    assert table["label_space"] == "3 names (2 seen + 1 unseen)"
+
+
+def test_names_keep_their_numbers_in_the_files() -> None:
+    model = apis.load_config(CONFIGS / "zss_voc_subpt.py")
+    found = model_transfer._grouped("pc59", model)
+    chosen = get_split("pc59")
+    assert dict(zip(chosen.all, chosen.ids, strict=True)) == dict(
+        zip([*found["base"], *found["novel"]], found["ids"], strict=True)
+    )
+    assert "bicycle" in found["base"] and "sky" in found["novel"]
 
 
 def test_the_command_writes_one_file(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

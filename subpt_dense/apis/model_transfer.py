@@ -1,4 +1,4 @@
-"""A detector on data sets with other names, its vocabulary swapped: nothing is trained."""
+"""A detector or segmentor on data sets with other names, its vocabulary swapped: nothing is trained."""
 
 import copy
 import json
@@ -33,7 +33,7 @@ class KnownAnchorsHook(Hook):
             anchor.kind = "heldout" if anchor.kind == "generic" else anchor.kind
 
 
-def transfer_detector(
+def transfer_model(
     checkpoint: str | Path,
     datasets: Sequence[Config],
     work_dir: str | Path,
@@ -42,19 +42,19 @@ def transfer_detector(
     as_heldout: bool = False,
     launcher: str = "none",
 ) -> dict[str, dict[str, Any]]:
-    """Test a detector on other data sets, its vocabulary swapped for theirs; nothing is trained.
+    """Test a detector or a segmentor on other data sets, its vocabulary swapped for theirs; nothing is trained.
 
-    Images are prepared as in the detector's own test. Names that training had labels of count as base, all others as
+    Images are prepared as in the model's own test. Names that training had labels of count as base, all others as
     novel, spelled alike (case, underscores and spaces aside): that is what heads with a fusion by group go by, and what
     the groups of the result mean.
 
     Args:
-        checkpoint: A ``.pth`` file of the detector's run. It must come from the prompt head of its config.
-        datasets: Configs of data sets, such as ``configs/_base_/datasets/ovd_voc07.py``, with ``test_dataloader`` and
-            ``test_evaluator``.
+        checkpoint: A ``.pth`` file of the model's run. It must come from the prompt head of its config.
+        datasets: Configs of data sets, such as ``configs/_base_/datasets/ovd_voc07.py`` or ``zss_pc59.py``, with
+            ``test_dataloader`` and ``test_evaluator``.
         work_dir: Each data set writes into a folder of its name below it.
-        config: The detector's config; by default the one that its run left beside the checkpoint.
-        as_heldout: Take a detector whose prompt was learned with generic anchors that held names evaluated here, and
+        config: The model's config; by default the one that its run left beside the checkpoint.
+        as_heldout: Take a model whose prompt was learned with generic anchors that held names evaluated here, and
             have the results call these anchors heldout.
         launcher: As for :func:`subpt_dense.apis.load_config`.
 
@@ -68,11 +68,11 @@ def transfer_detector(
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"The checkpoint must be an existing file. Got {str(checkpoint)!r}.")
-    detector = load_config(config or _config_beside(Path(checkpoint)), launcher=launcher, pretty=False)
+    model = load_config(config or _config_beside(Path(checkpoint)), launcher=launcher, pretty=False)
     names = [Path(data.filename or f"data{i}").stem for i, data in enumerate(datasets)]
     if len(set(names)) < len(names):
-        raise ValueError(f"`datasets` of transfer_detector must have names of their own. Got {', '.join(names)}.")
-    prepared = {name: _on(detector, data, name) for name, data in zip(names, datasets, strict=True)}
+        raise ValueError(f"`datasets` of transfer_model must have names of their own. Got {', '.join(names)}.")
+    prepared = {name: _on(model, data, name) for name, data in zip(names, datasets, strict=True)}
     for cfg in prepared.values():
         require_files(cfg, stages=("test",))
     results = {}
@@ -96,34 +96,36 @@ def _config_beside(checkpoint: Path) -> Path:
     return checkpoint.parent / name
 
 
-def _on(detector: Config, data: Config, name: str) -> Config:
-    """The detector's config with this data set to test on."""
+def _on(model: Config, data: Config, name: str) -> Config:
+    """The model's config with this data set to test on."""
     absent = [key for key in ("test_dataloader", "test_evaluator") if key not in data]
     if absent:
         raise ValueError(
-            "`datasets` of transfer_detector must have `test_dataloader` and `test_evaluator`, as "
+            "`datasets` of transfer_model must have `test_dataloader` and `test_evaluator`, as "
             f"configs/_base_/datasets/ovd_voc07.py has. {name} has no {', '.join(absent)}."
         )
-    cfg = copy.deepcopy(detector)
+    cfg = copy.deepcopy(model)
     steps = _innermost(cfg.test_dataloader.dataset).pipeline
     cfg.test_dataloader = copy.deepcopy(data.test_dataloader)
     cfg.test_evaluator = copy.deepcopy(data.test_evaluator)
     cfg.data_help = data.get("data_help", "")
     dataset = _innermost(cfg.test_dataloader.dataset)
     dataset.pipeline = [step for step in steps if not step["type"].endswith("LoadAnnotations")]  # scores need none
-    dataset.split = _grouped(dataset.split, detector)
+    dataset.split = _grouped(dataset.split, model)
     return cfg
 
 
-def _grouped(split: Any, detector: Config) -> dict[str, Any]:
-    """The split's names, those the detector was trained on as base."""
+def _grouped(split: Any, model: Config) -> dict[str, Any]:
+    """The split's names, those the model was trained on as base, with the numbers that they have in its files."""
     chosen = get_split(split)
-    trained = _innermost(detector.train_dataloader.dataset)
+    trained = _innermost(model.train_dataloader.dataset)
     labelled = get_split(trained.split).group(trained.get("group", "base"))
     known = {_same(name) for name in labelled}
     base = [name for name in chosen.all if _same(name) in known]
     novel = [name for name in chosen.all if _same(name) not in known]
-    return {"name": chosen.name, "base": base, "novel": novel, "transfer": True}
+    number = dict(zip(chosen.all, chosen.ids, strict=False))  # empty where names alone decide
+    ids = [number[name] for name in (*base, *novel)] if number else []
+    return {"name": chosen.name, "base": base, "novel": novel, "ids": ids, "transfer": True}
 
 
 def _innermost(dataset: Mapping[str, Any]) -> Any:
