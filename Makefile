@@ -49,7 +49,7 @@ study-cls-full: $(STAMP)
 study-ovd: $(STAMP)
 	$(BIN)/python tools/study_ovd.py
 
-# Words in a segmentor on shifted toy scenes with few labelled images: six heads, six seeds (work_dirs/study_zss).
+# Words in a segmentor on shifted toy scenes with few labelled images: six heads, five seeds (work_dirs/study_zss).
 study-zss: $(STAMP)
 	$(BIN)/python tools/study_zss.py
 

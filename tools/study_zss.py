@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/study_zss"))
     parser.add_argument("--root", type=Path, default=Path("data/toy_zss"), help="the study's world")
-    parser.add_argument("--seeds", type=int, default=6, help="how many: 1 to this (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="how many: 1 to this (default: %(default)s)")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
     parser.add_argument("--images", type=int, default=48, help="labelled images a seed draws (default: %(default)s)")
     parser.add_argument("--choosing", action="store_true", help="score on the scenes that settings are chosen on")

@@ -34,7 +34,7 @@ _LEAN = {
 def run_zss_study(
     work_dir: str | Path = "work_dirs/study_zss",
     *,
-    seeds: Sequence[int] = tuple(range(1, 7)),
+    seeds: Sequence[int] = (1, 2, 3, 4, 5),
     heads: Sequence[str] = HEADS,
     root: str | Path = "data/toy_zss",
     images: int = 48,
