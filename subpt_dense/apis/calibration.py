@@ -161,7 +161,6 @@ def _scored(
         run[key] = None
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         run[key] = None
-    run.custom_hooks = []
     run.experiment_name = f"calibrate_{Path(run.work_dir).name}"
     return run
 

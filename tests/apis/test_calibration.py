@@ -16,6 +16,7 @@ from tests.tools.load_tool import load_tool
 from tests.vision.image_clips import write_image_clip
 
 SPLIT = {"name": "animals", "base": list(SEEN), "novel": ["owl"]}
+CONFIGS = Path(__file__).parents[2] / "configs"
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 4.0]
 
 
@@ -134,6 +135,19 @@ class TestCalibrate:
         found = calibrate(cfg, None, gammas=[0.0, 1.0], out=tmp_path / "gamma.json", images=4)
         assert found["heldout"] == ["dog"] and found["heldout_trained"] is False and found["images"] == 4
         assert "model" in cfg and cfg.test_evaluator.type == "subpt_dense.ZeroShotIoUMetric"  # the config is as it was
+
+    def test_takes_what_subpt_has_trained(self, world: Path, tmp_path: Path) -> None:
+        short = {"train_cfg.max_iters": 8, "train_cfg.val_interval": 8, "train_dataloader.batch_size": 2}
+        hook = {"custom_hooks.0.rank": 1, "custom_hooks.0.explore": 0.5, "custom_hooks.0.interval": 0.125}
+        options = {**short, **hook, "param_scheduler": None}
+        cfg = load_config(CONFIGS / "zss_toy_subpt.py", options=options, work_dir=str(tmp_path / "run"), pretty=False)
+        apis.train(copy.deepcopy(cfg))
+        content = json.loads(Path("data/toy/annotations/instances_train_seen.json").read_text())
+        shown = {one["category_id"] for one in content["annotations"]}
+        names = [one["name"] for one in content["categories"] if one["id"] in shown]
+        cfg.work_dir = str(tmp_path / "chosen")
+        found = calibrate(cfg, tmp_path / "run/iter_8.pth", names[:2], gammas=[0.0, 1.0], out=tmp_path / "gamma.json")
+        assert found["head"]["subspace"]["rank"] == 1 and found["heldout"] == names[:2] and found["images"] == 6
 
     @pytest.mark.parametrize(
         ("change", "arguments", "message"),
