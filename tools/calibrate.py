@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from rich.console import Console
 from rich.table import Table
 
@@ -51,7 +51,7 @@ def main() -> None:
     if args.write_split:
         if heldout is None:
             raise ValueError("`--write-split` needs `--holdout`: names, or how many. Got none.")
-        _write_split(args.write_split, holdout_split(cfg, heldout, seed=args.seed))
+        _write_split(args.write_split, holdout_split(cfg, heldout, seed=args.seed), _training_data(cfg))
         return
     if args.steps < 2 or not args.max > 0:
         raise ValueError(f"`--steps` must be 2 or more and `--max` above 0. Got {args.steps} and {args.max}.")
@@ -61,7 +61,15 @@ def main() -> None:
     _show(result, str(out))
 
 
-def _write_split(path: str, split: dict) -> None:
+def _training_data(cfg: Config) -> str:
+    """Where a config states the data it trains on, inside wrappers such as CachedMaps."""
+    key, node = "train_dataloader.dataset", cfg.train_dataloader.dataset
+    while "dataset" in node:
+        key, node = f"{key}.dataset", node.dataset
+    return key
+
+
+def _write_split(path: str, split: dict, key: str) -> None:
     """The split file, and beside it what the numbers in the label maps mean."""
     labels = Path(path).with_suffix(".labels.txt")
     write_json(path, {key: split[key] for key in ("name", "base", "novel")}, indent=1)
@@ -69,7 +77,6 @@ def _write_split(path: str, split: dict) -> None:
     get_split(path)
     console = Console()
     console.print(f"Held out: {', '.join(split['novel'])}", markup=False, highlight=False, soft_wrap=True)
-    key = "train_dataloader.dataset"
     options = f"--cfg-options {key}.split={path} {key}.labels={labels}"
     console.print(f"Train with: {options}", markup=False, highlight=False, soft_wrap=True)
 

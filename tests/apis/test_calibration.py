@@ -186,6 +186,16 @@ class TestTool:
         data = DATASETS.build({**cfg.train_dataloader.dataset, "pipeline": []})
         assert data.metainfo["classes"] == ("cat", "sky") and data.label_map == {0: 0, 1: 255, 2: 255, 3: 1}
 
+    def test_names_the_data_inside_a_wrapper(
+        self, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path, split = CONFIGS / "zss_toy_coop.py", tmp_path / "held.json"
+        self.run(monkeypatch, path, "--holdout", "8", "--write-split", split)
+        text = capsys.readouterr().out.replace("\n", "")
+        options = dict(word.split("=") for word in text.split("--cfg-options ")[1].split())
+        data = load_config(path, options=options, pretty=False).train_dataloader.dataset
+        assert data.type == "subpt_dense.CachedMaps" and data.dataset.split == str(split) and "split" not in data
+
     def test_prints_the_grid_and_the_way_on(
         self, tmp_path: Path, clip: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
