@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from subpt_dense.text import TextSpec, TowerKey, encode_texts, get_tower, load_tower
 from subpt_dense.text.weights import resolve_weights
 from subpt_dense.vision.digest import weights_digest as _digest
+from subpt_dense.vision.tower_cache import File, Place, build_clip, file_key, find_tower
 
-_File = tuple[str, str, int, int]  # model, path, size, time of last change
-
-_HASHES: dict[_File, str] = {}
-_TRUNKS: dict[tuple[str, str, torch.device], "FrozenTrunk"] = {}  # model, weights hash, device
+_HASHES: dict[File, str] = {}
+_TRUNKS: dict[Place, "FrozenTrunk"] = {}
 
 
 class FrozenTrunk:
@@ -135,11 +134,9 @@ def load_trunk(model: str, pretrained: str) -> TowerKey:
     _check_convolutional(model)
     text = load_tower(spec)  # refuses unknown models and wrong weights, and is what the prompt head will ask for
     path = resolve_weights(spec)
-    stat = path.stat()
-    file = (model, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    file = file_key(model, path)
     if file not in _HASHES:
-        with torch.random.fork_rng(devices=()):  # building a model draws numbers; the caller's seed must not feel it
-            clip = open_clip.create_model(model, pretrained=str(path), precision="fp32", require_pretrained=True)
+        clip = build_clip(model, path)
         (background,) = encode_texts(get_tower(text, "cpu"), ["background"])
         trunk = FrozenTrunk(
             clip.visual,
@@ -159,22 +156,7 @@ def get_trunk(key: TowerKey, device: torch.device | str) -> FrozenTrunk:
     Raises:
         RuntimeError: If the weights on disk are no longer those of the key.
     """
-    device = torch.device(device)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    place = (key.spec.model, key.weights_hash, device)
-    if place not in _TRUNKS:
-        master = (key.spec.model, key.weights_hash, torch.device("cpu"))
-        if master not in _TRUNKS:
-            found = load_trunk(key.spec.model, key.spec.pretrained).weights_hash
-            if found != key.weights_hash:
-                raise RuntimeError(
-                    f"The image weights {key.spec.pretrained!r} of {key.spec.model!r} must be those the model was "
-                    f"built with, SHA-256 {key.weights_hash}. Got {found}."
-                )
-        if place != master:
-            _TRUNKS[place] = _TRUNKS[master].copy_to(device)
-    return _TRUNKS[place]
+    return find_tower(key, device, _TRUNKS, load_trunk)
 
 
 def _check_convolutional(model: str) -> None:

@@ -6,11 +6,10 @@ import torch
 from subpt_dense.text import TextSpec, TowerKey, load_tower
 from subpt_dense.text.weights import resolve_weights
 from subpt_dense.vision.dense import DenseTower
+from subpt_dense.vision.tower_cache import File, Place, build_clip, file_key, find_tower
 
-_File = tuple[str, str, int, int]  # model, path, size, time of last change
-
-_HASHES: dict[_File, str] = {}
-_TOWERS: dict[tuple[str, str, torch.device], DenseTower] = {}  # model, weights hash, device
+_HASHES: dict[File, str] = {}
+_TOWERS: dict[Place, DenseTower] = {}
 
 
 @torch.inference_mode(False)
@@ -31,11 +30,9 @@ def load_dense_tower(model: str, pretrained: str) -> TowerKey:
     spec = TextSpec(model, pretrained)
     text = load_tower(spec)  # refuses unknown models and wrong weights, and is what the prompt head will ask for
     path = resolve_weights(spec)
-    stat = path.stat()
-    file = (model, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    file = file_key(model, path)
     if file not in _HASHES:
-        with torch.random.fork_rng(devices=()):  # building a model draws numbers; the caller's seed must not feel it
-            clip = open_clip.create_model(model, pretrained=str(path), precision="fp32", require_pretrained=True)
+        clip = build_clip(model, path)
         tower = DenseTower(
             clip.visual,
             embed_dim=open_clip.get_model_config(model)["embed_dim"],
@@ -54,19 +51,4 @@ def get_dense_tower(key: TowerKey, device: torch.device | str) -> DenseTower:
     Raises:
         RuntimeError: If the weights on disk are no longer those of the key.
     """
-    device = torch.device(device)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    place = (key.spec.model, key.weights_hash, device)
-    if place not in _TOWERS:
-        master = (key.spec.model, key.weights_hash, torch.device("cpu"))
-        if master not in _TOWERS:
-            found = load_dense_tower(key.spec.model, key.spec.pretrained).weights_hash
-            if found != key.weights_hash:
-                raise RuntimeError(
-                    f"The image weights {key.spec.pretrained!r} of {key.spec.model!r} must be those the model was "
-                    f"built with, SHA-256 {key.weights_hash}. Got {found}."
-                )
-        if place != master:
-            _TOWERS[place] = _TOWERS[master].copy_to(device)
-    return _TOWERS[place]
+    return find_tower(key, device, _TOWERS, load_dense_tower)
