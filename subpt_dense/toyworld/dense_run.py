@@ -20,6 +20,12 @@ from subpt_dense.registry import MODELS
 from subpt_dense.toyworld.controls import write_control_rows
 
 RESULT = "result.json"
+#: Overrides of every run: one validation at the end would be of no use, and one checkpoint is enough.
+LEAN = {
+    "train_cfg.val_begin": 10**9,
+    "default_hooks.checkpoint.interval": 10**9,  # the last one is written in any case
+    "default_hooks.checkpoint.max_keep_ckpts": 1,
+}
 
 #: What a test's tables (``tables`` of its JSON) come to, as JSON can hold it.
 Scores = Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]

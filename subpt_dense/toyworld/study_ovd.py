@@ -17,7 +17,7 @@ from subpt_dense.evaluation.commit import code_commit
 from subpt_dense.evaluation.dots_plot import plot_dots
 from subpt_dense.text import TextSpec
 from subpt_dense.toyworld.build import build_world
-from subpt_dense.toyworld.dense_run import DenseRun, do_run, finished
+from subpt_dense.toyworld.dense_run import LEAN, DenseRun, do_run, finished
 from subpt_dense.toyworld.folder import write_text
 from subpt_dense.toyworld.relocated import relocated
 from subpt_dense.toyworld.study_ovd_table import read_scores, study_table, summarise
@@ -100,7 +100,7 @@ def prepare_regions(
     """Train the detector whose RPN proposes regions, and embed its proposals and all annotated boxes."""
     config = configs / "ovd_toy_template.py"
     cfg = load_config(
-        config, options={**relocated(config, root, home=_HOME), **_LEAN, **options}, work_dir=str(work_dir)
+        config, options={**relocated(config, root, home=_HOME), **LEAN, **options}, work_dir=str(work_dir)
     )
     checkpoint = work_dir / f"iter_{cfg.train_cfg.max_iters}.pth"
     if not checkpoint.is_file():
@@ -121,13 +121,6 @@ def prepare_regions(
     extract_regions(root / "regions_truth", annotations=annotations, images=images, **common)
     extract_regions(root / "regions_val_truth", annotations=root / _VAL, images=root / "val", **common)
 
-
-#: One validation at the end would be of no use, and one checkpoint is enough.
-_LEAN = {
-    "train_cfg.val_begin": 10**9,
-    "default_hooks.checkpoint.interval": 10**9,  # the last one is written in any case
-    "default_hooks.checkpoint.max_keep_ckpts": 1,
-}
 
 #: Of 50 scenes a grade has hundreds of regions, not tens of thousands: smaller batches, more epochs, a lower rate.
 #: Chosen on the boxes of the scenes that are for choices: 0.02 lost up to 23 points of base accuracy, 0.01 up to 18.
@@ -151,7 +144,7 @@ def _run(
         config=str(config),
         seed=seed,
         folder=str(work / head / f"seed{seed}"),
-        options={**relocated(config, root, home=_HOME), **_LEAN, "test_dataloader.dataset.indices": indices, **options},
+        options={**relocated(config, root, home=_HOME), **LEAN, "test_dataloader.dataset.indices": indices, **options},
         modes={mode: {"model.roi_head.mode": mode} for mode in MODES},
         read=read_scores,
         controlled=("text", "ensemble") if head == INSIDE[0] else (),

@@ -12,7 +12,7 @@ from subpt_dense.datasets import write_json
 from subpt_dense.evaluation.commit import code_commit
 from subpt_dense.evaluation.dots_plot import plot_dots
 from subpt_dense.toyworld.build import build_world
-from subpt_dense.toyworld.dense_run import DenseRun, do_run, finished
+from subpt_dense.toyworld.dense_run import LEAN, DenseRun, do_run, finished
 from subpt_dense.toyworld.folder import write_text
 from subpt_dense.toyworld.relocated import relocated
 from subpt_dense.toyworld.study_zss_table import MODE, SCORES, read_scores, study_table, summarise
@@ -23,12 +23,6 @@ _HOME = "data/toy"
 _POOL = 200
 #: The first half of the validation scenes is for choices, the second is reported.
 _CHOICES, _REPORTED = 300, 300
-#: One validation at the end would be of no use, and one checkpoint is enough.
-_LEAN = {
-    "train_cfg.val_begin": 10**9,
-    "default_hooks.checkpoint.interval": 10**9,  # the last one is written in any case
-    "default_hooks.checkpoint.max_keep_ckpts": 1,
-}
 
 
 def run_zss_study(
@@ -117,7 +111,7 @@ def _run(
         folder=str(work / head / f"seed{seed}"),
         options={
             **relocated(config, root, home=_HOME),
-            **(drawn | _LEAN if learned else {}),
+            **(drawn | LEAN if learned else {}),
             "test_dataloader.dataset.dataset.indices": scored,
             **(options if learned else {}),
         },
