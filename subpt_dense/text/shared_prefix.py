@@ -9,8 +9,8 @@ Legend: N classes, E <= N distinct ends, P = 1 + M prefix tokens, T packed suffi
 D embedding.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,12 +21,11 @@ from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
 from subpt_dense.text.cascade import cascade_attention, joint_attention
+from subpt_dense.text.packed import SLOPE, PackedBlock, pack_block, pays
 from subpt_dense.text.reference import add_positions, project
 from subpt_dense.text.tiles import Tiles
 from subpt_dense.text.tokens import PromptTokens
 from subpt_dense.text.tower import TextTower
-
-_SLOPE = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
 
 class KeysValues(NamedTuple):
@@ -115,19 +114,20 @@ def encode_shared_prefix(
     constants = _constants_of(tower, tokens)
     if prefix is not None:
         return _encode_suffixes(tower, prefix.layers, tiles, constants)[tiles.rank]
-    return _encode_jointly(tower, context, tiles, constants)[tiles.rank]
+    return _encode_jointly(tower, context, tokens, constants)[tiles.rank]
 
 
-def _encode_jointly(tower: TextTower, context: Tensor, tiles: Tiles, constants: _Constants) -> Tensor:
+def _encode_jointly(tower: TextTower, context: Tensor, tokens: PromptTokens, constants: _Constants) -> Tensor:
     """Rows of the ends ``[E, D]``; prefix and suffixes pass each layer as one matrix, which small batches need."""
-    start = _embed_prefix(tower, context)
+    start, tiles = _embed_prefix(tower, context), tokens.tiles
     sizes = [len(start), len(tiles.ids)]
     hidden = torch.cat([start, constants.hidden])  # [P + T, W]
     *blocks, last = _blocks(tower)
-    for i, block in enumerate(blocks):
-        qkv, constant = (_qkv(block, hidden), None) if i else (_qkv(block, start), constants.qkv)
+    packs = _packs_of(tower, tokens, len(hidden)) if hidden.requires_grad else [None] * len(blocks)
+    for i, (block, packed) in enumerate(zip(blocks, packs, strict=True)):
+        qkv, constant = (_qkv(block, hidden, packed), None) if i else (_qkv(block, start), constants.qkv)
         mixed = joint_attention(qkv, constant, tiles.mask, len(start), block.attn.num_heads)
-        hidden = _finish(block, hidden, mixed)
+        hidden = _finish(block, hidden, mixed, packed)
     normed = last.ln_1(hidden)
     before, after = _project_in(last, normed, slice(tower.width, None)).split(sizes)  # keys and values
     shared = KeysValues(*_heads(last, before.clone()))
@@ -169,15 +169,31 @@ def _embed_prefix(tower: TextTower, context: Tensor) -> Tensor:
     return add_positions(tower, prefix, slice(len(prefix)))
 
 
-_CONSTANTS: WeakKeyDictionary[PromptTokens, tuple[TextTower, _Constants]] = WeakKeyDictionary()
+_T = TypeVar("_T")
+_Kept = WeakKeyDictionary[PromptTokens, tuple[TextTower, _T]]  # as long as a vocabulary, for the tower it met last
+
+_CONSTANTS: _Kept[_Constants] = WeakKeyDictionary()
+_PACKS: _Kept[Sequence[PackedBlock | None]] = WeakKeyDictionary()
+
+
+def _keep(kept: _Kept[_T], tower: TextTower, tokens: PromptTokens, compute: Callable[[], _T]) -> _T:
+    """Computed once per vocabulary and tower."""
+    known = kept.get(tokens)
+    if known is None or known[0] is not tower:
+        known = kept[tokens] = tower, compute()
+    return known[1]
 
 
 def _constants_of(tower: TextTower, tokens: PromptTokens) -> _Constants:
-    """Computed once per vocabulary and tower, and kept as long as the vocabulary."""
-    known = _CONSTANTS.get(tokens)
-    if known is None or known[0] is not tower:
-        known = _CONSTANTS[tokens] = tower, _compute_constants(tower, tokens.tiles)
-    return known[1]
+    return _keep(_CONSTANTS, tower, tokens, lambda: _compute_constants(tower, tokens.tiles))
+
+
+def _packs_of(tower: TextTower, tokens: PromptTokens, rows: int) -> Sequence[PackedBlock | None]:
+    """Of all blocks but the last, whose rows are fewer."""
+    blocks = _blocks(tower)[:-1]
+    if not pays(tower, rows):
+        return [None] * len(blocks)
+    return _keep(_PACKS, tower, tokens, lambda: [pack_block(block, rows) for block in blocks])
 
 
 def _compute_constants(tower: TextTower, tiles: Tiles) -> _Constants:
@@ -190,9 +206,10 @@ def _project_in(block: ResidualAttentionBlock, normed: Tensor, part: slice) -> T
     return linear(normed, block.attn.in_proj_weight[part], block.attn.in_proj_bias[part])
 
 
-def _qkv(block: ResidualAttentionBlock, hidden: Tensor) -> Tensor:
+def _qkv(block: ResidualAttentionBlock, hidden: Tensor, packed: PackedBlock | None = None) -> Tensor:
     """``[rows, 3 W]``."""
-    return _project_in(block, block.ln_1(hidden), slice(None))
+    normed = block.ln_1(hidden)
+    return packed.qkv(normed) if packed else _project_in(block, normed, slice(None))
 
 
 def _heads(block: ResidualAttentionBlock, packed: Tensor) -> tuple[Tensor, ...]:
@@ -212,10 +229,12 @@ def _attend_causally(block: ResidualAttentionBlock, qkv: Tensor) -> Tensor:
     return mixed[0].transpose(0, 1).reshape(len(qkv), -1)
 
 
-def _finish(block: ResidualAttentionBlock, hidden: Tensor, mixed: Tensor) -> Tensor:
+def _finish(block: ResidualAttentionBlock, hidden: Tensor, mixed: Tensor, packed: PackedBlock | None = None) -> Tensor:
     """A block from its mixed values on: ``[rows, W]``."""
-    hidden = hidden + block.ls_1(block.attn.out_proj(mixed))
+    hidden = hidden + block.ls_1((packed.out if packed else block.attn.out_proj)(mixed))
     normed = block.ln_2(hidden)
+    if packed:
+        return hidden + block.ls_2(packed.mlp(normed))
     if isinstance(block.mlp.gelu, QuickGELU):
         return hidden + block.ls_2(_QuickMLP.apply(normed, block.mlp.c_fc, block.mlp.c_proj))
     return hidden + block.ls_2(block.mlp(normed))
@@ -226,10 +245,10 @@ class _QuickMLP(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, c_fc: nn.Linear, c_proj: nn.Linear) -> Tensor:
-        inner = torch.addmm(c_fc.bias, x, c_fc.weight.t(), beta=_SLOPE, alpha=_SLOPE)  # [rows, 4 W]
+        inner = torch.addmm(c_fc.bias, x, c_fc.weight.t(), beta=SLOPE, alpha=SLOPE)  # [rows, 4 W]
         ctx.save_for_backward(inner)
         ctx.layers = c_fc, c_proj
-        return torch.addmm(c_proj.bias, silu(inner), c_proj.weight.t(), alpha=1 / _SLOPE)
+        return torch.addmm(c_proj.bias, silu(inner), c_proj.weight.t(), alpha=1 / SLOPE)
 
     @staticmethod
     @once_differentiable

@@ -17,6 +17,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from subpt_dense.text.packed import PackedLinear
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tools" / "benchmarks"
 NAMES = ("measure", "counting", "contestants", "figures", "report", "text_encoding")
@@ -232,6 +234,7 @@ COUNTED = [
         None,
     ),
     ("added in place", lambda: torch.zeros(2, 3, 5).baddbmm_(torch.ones(2, 3, 4), torch.ones(2, 4, 5)), 240, 0),
+    ("a packed layer, forward and backward", lambda: backward(PackedLinear(W.t(), W[0], 100)(X).sum(), X), 600_000, 0),
     ("a checkpoint", lambda: checkpoint(lambda x: x.exp().exp(), X, use_reentrant=False).sum(), 0, 0),
 ]
 

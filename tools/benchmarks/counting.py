@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.autograd.profiler import profile
-from torch.utils.flop_counter import FlopCounterMode, bmm_flop, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, bmm_flop, mm_flop, sdpa_backward_flop_count, sdpa_flop_count
 
 MIB = 2**20
 
@@ -93,9 +93,14 @@ def _added_product(_: torch.Size, left: torch.Size, right: torch.Size, **__: obj
     return bmm_flop(left, right)
 
 
-#: What torch's counter does not know: the CPU's fused attention, and a product added in place.
+def _packed_product(x: torch.Size, _: object, weight: torch.Size, *__: object, **___: object) -> int:
+    return mm_flop(x, (weight[1], weight[0]))
+
+
+#: What torch's counter does not know: the CPU's fused attention, a product added in place, MKL's packed layers.
 _MORE_FLOPS = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     _ATEN.baddbmm_: _added_product,
+    torch.ops.mkl._mkl_linear: _packed_product,
 }

@@ -81,7 +81,7 @@ class Plan:
 
 
 FULL = Plan(
-    WAYS, part=65, compared=48, rounds=5, budget=300, settle=2.0, warmed=max(VOCABULARIES), peaks=True, counted=None
+    WAYS, part=65, compared=48, rounds=7, budget=480, settle=2.0, warmed=max(VOCABULARIES), peaks=True, counted=None
 )
 QUICK = Plan(
     ("reference", "sdpa", "truncated", "shared_prefix"),
