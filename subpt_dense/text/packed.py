@@ -19,6 +19,8 @@ from subpt_dense.text.tower import TextTower
 
 #: Beyond so many rows less than a twentieth of a product is won.
 MOST_ROWS = 1024
+#: More than this is not spent on copies: ViT-L/14's text tower takes 650 MiB.
+MOST_BYTES = 2**30
 
 SLOPE = 1.702  # QuickGELU(x) = x * sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
@@ -79,8 +81,10 @@ class PackedBlock(NamedTuple):
 
 def pays(tower: TextTower, rows: int) -> bool:
     """Whether packed layers can serve the tower, and win time."""
+    copies = 2 * sum(weight.nbytes for weight in tower.transformer.parameters())
     return (
         rows <= MOST_ROWS
+        and copies <= MOST_BYTES
         and tower.device.type == "cpu"
         and tower.dtype == torch.float32
         and torch.backends.mkl.is_available()

@@ -170,22 +170,22 @@ def _embed_prefix(tower: TextTower, context: Tensor) -> Tensor:
 
 
 _T = TypeVar("_T")
-_Kept = WeakKeyDictionary[PromptTokens, tuple[TextTower, _T]]  # as long as a vocabulary, for the tower it met last
+_Kept = WeakKeyDictionary[PromptTokens, tuple[tuple[object, ...], _T]]  # as long as a vocabulary, for one key
 
 _CONSTANTS: _Kept[_Constants] = WeakKeyDictionary()
-_PACKS: _Kept[Sequence[PackedBlock | None]] = WeakKeyDictionary()
+_PACKS: _Kept[Sequence[PackedBlock]] = WeakKeyDictionary()
 
 
-def _keep(kept: _Kept[_T], tower: TextTower, tokens: PromptTokens, compute: Callable[[], _T]) -> _T:
-    """Computed once per vocabulary and tower."""
+def _keep(kept: _Kept[_T], tokens: PromptTokens, compute: Callable[[], _T], *key: object) -> _T:
+    """Computed once per vocabulary, and again for another key."""
     known = kept.get(tokens)
-    if known is None or known[0] is not tower:
-        known = kept[tokens] = tower, compute()
+    if known is None or known[0] != key:
+        known = kept[tokens] = key, compute()
     return known[1]
 
 
 def _constants_of(tower: TextTower, tokens: PromptTokens) -> _Constants:
-    return _keep(_CONSTANTS, tower, tokens, lambda: _compute_constants(tower, tokens.tiles))
+    return _keep(_CONSTANTS, tokens, lambda: _compute_constants(tower, tokens.tiles), tower)
 
 
 def _packs_of(tower: TextTower, tokens: PromptTokens, rows: int) -> Sequence[PackedBlock | None]:
@@ -193,7 +193,8 @@ def _packs_of(tower: TextTower, tokens: PromptTokens, rows: int) -> Sequence[Pac
     blocks = _blocks(tower)[:-1]
     if not pays(tower, rows):
         return [None] * len(blocks)
-    return _keep(_PACKS, tower, tokens, lambda: [pack_block(block, rows) for block in blocks])
+    threads = torch.get_num_threads()  # MKL shares work among as many as there were when it packed
+    return _keep(_PACKS, tokens, lambda: [pack_block(block, rows) for block in blocks], tower, threads)
 
 
 def _compute_constants(tower: TextTower, tiles: Tiles) -> _Constants:

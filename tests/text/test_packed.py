@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import linear
 
 from subpt_dense.text import TextSpec, TextTower, encode_context, get_tower, load_tower, pack_names
+from subpt_dense.text import packed as packed_module
 from subpt_dense.text import shared_prefix as shared_prefix_module
 from subpt_dense.text.packed import MOST_ROWS, PackedLinear, pays
 from tests.text.coop import NAMES, rows_and_gradient
@@ -66,7 +67,17 @@ def test_where_it_serves(tower: TextTower, dtype: torch.dtype, rows: int, expect
     assert pays(tower.copy_to(torch.device("cpu"), dtype), rows) is expected
 
 
-def test_packed_once_a_vocabulary_and_kept_no_longer(tower: TextTower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_of_a_large_tower_are_not_made(tower: TextTower, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = sum(weight.nbytes for weight in tower.transformer.parameters())
+    monkeypatch.setattr(packed_module, "MOST_BYTES", 2 * weights)
+    assert pays(tower, 1)
+    monkeypatch.setattr(packed_module, "MOST_BYTES", 2 * weights - 1)
+    assert not pays(tower, 1)
+
+
+def test_packed_once_a_vocabulary_and_number_of_threads_and_kept_no_longer(
+    tower: TextTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, pack = list[weakref.ref](), shared_prefix_module.pack_block
 
     def noted(*args: object) -> object:
@@ -82,7 +93,16 @@ def test_packed_once_a_vocabulary_and_kept_no_longer(tower: TextTower, monkeypat
     assert not made, "packed where no gradient is wanted: it would be used once"
     for _ in range(3):
         shared_prefix_module.encode_shared_prefix(tower, context.clone().requires_grad_(), tokens)
-    assert len(made) == len(tower.transformer.resblocks) - 1
+    blocks = len(tower.transformer.resblocks) - 1
+    assert len(made) == blocks
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        for _ in range(2):
+            shared_prefix_module.encode_shared_prefix(tower, context.clone().requires_grad_(), tokens)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(made) == 2 * blocks, "packed for as many threads as there were"
     del tokens
     gc.collect()
     assert not any(block() for block in made)
