@@ -44,14 +44,18 @@ _CONTEXT = (
     "python tools/prepare_data.py context-zss"
 )
 _VOC_LIST, _CONTEXT_LIST = "ImageSets/Segmentation", "ImageSets/SegmentationContext"
+_CONTEXT_PARTS = {
+    "train": Part("JPEGImages", "SegmentationClassContext", 4_998, f"{_CONTEXT_LIST}/train.txt"),
+    "val": Part("JPEGImages", "SegmentationClassContext", 5_105, f"{_CONTEXT_LIST}/val.txt"),
+}
 
 #: By name of the split, which is also that of the data set in the configs.
 SEMANTIC_SETS = {
     "voc_zss": SemanticSet(
         "VOCdevkit/VOC2012",
         {
-            "train": Part("JPEGImages", "SegmentationClassAug", 10_582, f"{_VOC_LIST}/trainaug.txt"),
-            "val": Part("JPEGImages", "SegmentationClassAug", 1_449, f"{_VOC_LIST}/val.txt"),
+            "train": Part("JPEGImages", "SegmentationClassZSS", 10_582, f"{_VOC_LIST}/trainaug.txt"),
+            "val": Part("JPEGImages", "SegmentationClass", 1_449, f"{_VOC_LIST}/val.txt"),
         },
         _VOC + "SBD: http://home.bharathh.info/pubs/codes/SBD/download.html; then python tools/prepare_data.py voc-zss",
         first=1,
@@ -65,21 +69,15 @@ SEMANTIC_SETS = {
         "https://github.com/nightrome/cocostuff; then python tools/prepare_data.py cocostuff-zss",
         map_suffix="_labelTrainIds.png",
     ),
-    "context_zss": SemanticSet(
-        "VOCdevkit/VOC2010",
-        {
-            "train": Part("JPEGImages", "SegmentationClassContext", 4_998, f"{_CONTEXT_LIST}/train.txt"),
-            "val": Part("JPEGImages", "SegmentationClassContext", 5_105, f"{_CONTEXT_LIST}/val.txt"),
-        },
-        _CONTEXT,
-        first=1,
-    ),
+    "context_zss": SemanticSet("VOCdevkit/VOC2010", _CONTEXT_PARTS, _CONTEXT, first=1),
+    "context60_zss": SemanticSet("VOCdevkit/VOC2010", _CONTEXT_PARTS, _CONTEXT),
     "voc20": SemanticSet(
         "VOCdevkit/VOC2012",
         {"val": Part("JPEGImages", "SegmentationClass", 1_449, f"{_VOC_LIST}/val.txt")},
         _VOC + "VOCtrainval_11-May-2012.tar",
         first=1,
     ),
+    "pc59": SemanticSet("VOCdevkit/VOC2010", {"val": _CONTEXT_PARTS["val"]}, _CONTEXT, first=1),
     "pc459": SemanticSet(
         "VOCdevkit/VOC2010",
         {"val": Part("JPEGImages", "SegmentationClassContext459", 5_105, f"{_CONTEXT_LIST}/val.txt")},

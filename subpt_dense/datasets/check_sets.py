@@ -69,7 +69,9 @@ def check_set(
         report = SetReport(name)
         lists = list(_read_folder(name, report))
     else:
-        raise ValueError(f"A set must be one of {', '.join(IMAGE_SETS)}, or an existing folder. Got {name!r}.")
+        raise ValueError(
+            f"A classification set must be one of {', '.join(IMAGE_SETS)}, or an existing folder. Got {name!r}."
+        )
     for listed in lists:
         report.images[listed.part] = len(listed)
         report.classes = max(report.classes or 0, len(listed.names))

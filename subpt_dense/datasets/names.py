@@ -17,6 +17,8 @@ _IRREGULAR_PLURALS = {
     "child": "children",
     "goose": "geese",
 }
+#: What tells a class from another of that name: LVIS's brackets, COCO-Stuff's endings.
+_QUALIFIER = re.compile(r"\(.*?\)|-(?:stuff|other)\s*$", re.IGNORECASE)
 _VOCABULARY_KEYS = {"vocabulary", "exclude", "limit", "seed"}
 _SPLIT_KEYS = {"split", "group", "limit", "seed"}
 
@@ -31,8 +33,8 @@ def resolve_names(spec: "str | Path | Sequence[str] | Mapping[str, Any]") -> tup
             - a path to a ``.txt`` file, one name a line (blank lines and lines that start with ``#`` are skipped);
             - ``dict(vocabulary="imagenet" | <.txt path>, exclude=<split name, .json path or list of names>, limit=None,
               seed=0)``: a generic vocabulary without any name that equals an evaluated one or contains it as whole
-              words, plurals and closed-up spelling included ("hot dog", "dogs" and "prairie dog" all go for "dog").
-              What the words do not show stays: "golden retriever" is kept beside "dog";
+              words, plurals and closed-up spelling included ("hot dog", "dogs" and "prairie dog" all go for "dog"); see
+              :func:`remove_names`. What the words do not show stays: "golden retriever" is kept beside "dog";
             - ``dict(split=<split name or .json path>, group="base" | "novel" | "all")``.
 
             ``limit`` keeps at most that many, drawn with ``seed`` and left in order.
@@ -50,14 +52,38 @@ def resolve_names(spec: "str | Path | Sequence[str] | Mapping[str, Any]") -> tup
     raise ValueError(f"`names` must be a list of names, a .txt path or a dict. Got {type(spec).__name__} {spec!r}.")
 
 
+def numbered_names(names: "str | Path | Sequence[str]") -> tuple[str, ...]:
+    """Names whose position counts: that of number ``i`` is the ``i``-th.
+
+    Args:
+        names: A list, or the path to a ``.txt`` file with one name a line. Unlike in :func:`resolve_names` no line is
+            skipped: every later name would get another number.
+
+    Raises:
+        ValueError: If a line before the last name is blank, a line starts with ``#``, or a name is repeated.
+        FileNotFoundError: If the file does not exist.
+    """
+    if not isinstance(names, (str, Path)):
+        return check_names(names, owner="`labels`")
+    lines = _read_text(names, argument="labels").rstrip().splitlines()
+    for i, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            raise ValueError(
+                f"Every line of {names} must be a class name, for its position is the class's number. Got {line!r} in "
+                f"line {i}. Take it out."
+            )
+    return check_names([line.strip() for line in lines], owner=f"file {names}")
+
+
 def remove_names(names: Sequence[str], evaluated: Sequence[str]) -> tuple[str, ...]:
     """``names`` without those that equal, or contain as whole words, an evaluated name or its simple plural or
     singular.
 
-    Case, underscores and hyphens do not count, nor do spaces ("cellphone" goes for "cell phone"). A qualifier in
-    brackets does not protect a name: "fig" goes for LVIS's "fig_(fruit)".
+    Case, underscores and hyphens do not count, nor do spaces ("cellphone" goes for "cell phone"). A qualifier does not
+    protect a name: "fig" goes for LVIS's "fig_(fruit)", "desk" for COCO-Stuff's "desk-stuff", "water" for its
+    "water-other". Nor does the order of words that a hyphen joins: "stone wall" goes for "wall-stone".
     """
-    spelled = {spelling for name in evaluated for spelling in (name, re.sub(r"\(.*?\)", "", name))}
+    spelled = {spelling for name in evaluated for spelling in _spellings(name)}
     forbidden = {form for name in spelled if name.strip() for form in _forms("".join(_words(name)))}
     return tuple(name for name in names if forbidden.isdisjoint(_phrases(name)))
 
@@ -116,14 +142,23 @@ def _limit(names: tuple[str, ...], limit: Any, seed: int) -> tuple[str, ...]:
 
 
 def _read_lines(path: "str | Path", argument: str) -> list[str]:
+    lines = (line.strip() for line in _read_text(path, argument).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _read_text(path: "str | Path", argument: str) -> str:
     if Path(path).suffix != ".txt":
         raise ValueError(
             f"`{argument}` given as a string must be a path to a .txt file with one name a line. Got {str(path)!r}."
         )
     if not Path(path).is_file():
         raise FileNotFoundError(f"`{argument}` names the file {path}, which does not exist.")
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    return Path(path).read_text(encoding="utf-8-sig")
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """A name, the name without its qualifier, and with the words that hyphens join in the other order."""
+    return name, _QUALIFIER.sub("", name), " ".join(reversed(name.split("-")))
 
 
 def _words(name: str) -> list[str]:

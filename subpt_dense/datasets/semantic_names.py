@@ -3,6 +3,7 @@
 Where a data set lists synonyms, the first of them that is no other class's name is the class's name, and the others are
 kept beside it (:func:`synonyms`) but not encoded: a learned prompt has one row a class, and scores of different prompts
 compare only where all of them were given the same words. Averages over synonyms, as in OpenSeg, are another protocol.
+``python tools/check_data.py ade150 --names`` lists both.
 """
 
 import json
@@ -59,13 +60,12 @@ def semantic_names(key: str) -> tuple[str, ...]:
 
 
 def synonyms(key: str) -> dict[str, tuple[str, ...]]:
-    """Each name of ``"ade150"`` or ``"ade847"`` with the set's other words for it; no entry where there are none.
+    """Each name of a set with the set's other words for it; no entry where there are none.
 
-    Raises:
-        ValueError: If the set lists no synonyms.
+    Only ``"ade150"`` and ``"ade847"`` list any.
     """
     if key not in ("ade150", "ade847"):
-        raise ValueError(f"`key` of synonyms must be 'ade150' or 'ade847'. Got {key!r}.")
+        return {}
     pairs = zip(semantic_names(key), ade20k(key.removeprefix("ade")), strict=True)
     return {name: rest for name, words in pairs if (rest := tuple(word for word in words if word != name))}
 

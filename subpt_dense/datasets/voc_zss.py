@@ -1,4 +1,4 @@
-"""VOC 2012's label maps with SBD's, for segmentation: one folder of maps and one list of training images."""
+"""VOC 2012's label maps with SBD's, for segmentation: one folder of training maps and the list of their images."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from subpt_dense.datasets.label_files import convert_maps, read_ids, read_mat, read_png, relabel, require_all, write_ids
 
 _TRAIN, _VAL = 10_582, 1_449  # images of the published lists
-_MADE, _LIST = "SegmentationClassAug", "trainaug.txt"
+_PUBLISHED = "SegmentationClass"
+#: A folder of our own: mmseg's script fills ``SegmentationClassAug`` with SBD's maps, VOC's own images included.
+_MADE, _LIST = "SegmentationClassZSS", "trainaug.txt"
 
 # Background 0 and the 20 classes; 255 is the border of objects.
 _NUMBERS = np.full(256, -1)
@@ -19,11 +21,12 @@ _NUMBERS[255] = 255
 
 
 def write_voc_zss(root: str | Path = "data/VOCdevkit", *, workers: int = 0) -> dict[str, dict[str, int]]:
-    """Write ``VOC2012/SegmentationClassAug/*.png`` and ``VOC2012/ImageSets/Segmentation/trainaug.txt``.
+    """Write ``VOC2012/SegmentationClassZSS/*.png`` and ``VOC2012/ImageSets/Segmentation/trainaug.txt``.
 
     Training images are VOC 2012's and SBD's (Hariharan et al., ICCV 2011) without VOC's validation images: 10,582.
     Where VOC has a map of its own it is taken, with its ignored borders; else SBD's. Numbers stay VOC's: 0 is the
-    background, 1 to 20 the classes, 255 ignored. Maps that are there already are not made again.
+    background, 1 to 20 the classes, 255 ignored. Maps that are there already are not made again. For validation no map
+    is made: VOC's own in ``SegmentationClass`` are read as they are.
 
     Args:
         root: The folder ``VOCdevkit``, with ``VOC2012/`` (``ImageSets/Segmentation``, ``SegmentationClass``) and
@@ -31,11 +34,11 @@ def write_voc_zss(root: str | Path = "data/VOCdevkit", *, workers: int = 0) -> d
         workers: Processes.
 
     Returns:
-        For the folder made: ``{"train": ..., "val": ..., "made": ...}`` images.
+        For the folder made: ``{"train": ..., "val": ..., "made": ...}`` images; those of ``val`` lie elsewhere.
 
     Raises:
-        FileNotFoundError: If a list or a map is missing; names the first few.
-        ValueError: If a map is not as published; names it.
+        FileNotFoundError: If a list or a map is missing, of validation too; names the first few.
+        ValueError: If a map to copy is not as published; names it.
     """
     logger = logging.getLogger(__name__)
     voc, sbd = Path(root) / "VOC2012", Path(root) / "VOCaug" / "dataset"
@@ -43,12 +46,11 @@ def write_voc_zss(root: str | Path = "data/VOCdevkit", *, workers: int = 0) -> d
     require_all([lists / "train.txt", lists / "val.txt", sbd / "train.txt", sbd / "val.txt"], "lists of images")
     train, val = read_ids(lists / "train.txt"), read_ids(lists / "val.txt")
     all_train = sorted({*train, *read_ids(sbd / "train.txt"), *read_ids(sbd / "val.txt")} - {*val})
-    own = sorted({*train, *val})
+    own = sorted({*train})
     others = sorted({*all_train} - {*own})
+    require_all((voc / _PUBLISHED / f"{name}.png" for name in val), "label maps of validation")
     made = convert_maps(
-        [(voc / "SegmentationClass" / f"{name}.png", voc / _MADE / f"{name}.png") for name in own],
-        read_voc,
-        workers=workers,
+        [(voc / _PUBLISHED / f"{name}.png", voc / _MADE / f"{name}.png") for name in own], read_voc, workers=workers
     )
     made += convert_maps(
         [(sbd / "cls" / f"{name}.mat", voc / _MADE / f"{name}.png") for name in others], read_sbd, workers=workers

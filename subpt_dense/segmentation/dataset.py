@@ -7,12 +7,14 @@ from typing import Any
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 
-from subpt_dense.datasets import ClassSplit, get_split, resolve_names
+from subpt_dense.datasets import ClassSplit, get_split
+from subpt_dense.datasets.names import numbered_names
 from subpt_dense.registry import DATASETS
 from subpt_dense.text import clean_name
 
 #: How the groups of a split are called in this task.
 _ALIASES = {"seen": "base", "unseen": "novel"}
+_PADDED = 255  # mmseg's label of padded pixels, whatever the data set ignores
 _NAMED = 5
 
 
@@ -34,10 +36,11 @@ class ZSSegDataset(BaseSegDataset):
         group: ``"seen"`` (or ``"base"``), ``"unseen"`` (``"novel"``) or ``"all"``; by default ``"seen"`` in training
             and ``"all"`` with ``test_mode=True``.
         labels: What the numbers in the files mean, where the split has no ``ids``: names in the order of the numbers,
-            from 0 (from 1 with ``reduce_zero_label``), as a list or a .txt file with one a line.
+            from 0 (from 1 with ``reduce_zero_label``), as a list or a .txt file with one a line and nothing else.
         metainfo: Further entries for ``metainfo``, or another ``palette``.
         data_prefix: ``img_path`` and ``seg_map_path``, the folders of the images and of the label maps.
-        ignore_index: Label of the pixels that do not count, in the files too: 255, or 65535 for more than 255 classes.
+        ignore_index: Label of the pixels that do not count, in the files too: 255, or 65535 where 255 is a number of
+            theirs. The host's crops, padding and losses have 255, so that training takes at most 255 classes.
         **kwargs: As for ``mmseg.BaseSegDataset``: ``data_root``, ``ann_file`` (one name a line, no suffix),
             ``img_suffix``, ``seg_map_suffix``, ``reduce_zero_label``, ``pipeline``, ``indices``, ...
 
@@ -86,10 +89,16 @@ class ZSSegDataset(BaseSegDataset):
                 f"maps as `seg_map_path`. Got {prefix}."
             )
         numbers = _numbers(chosen, labels)
-        if ignore_index < max(len(classes), max(numbers) + 1) and ignore_index >= 0:
+        last = max(numbers) + int(bool(kwargs.get("reduce_zero_label")))  # as the files have it
+        if ignore_index < max(len(classes), last + 1) and ignore_index >= 0:
             raise ValueError(
-                f"`ignore_index` of ZSSegDataset must be no label of the {len(classes)} classes and no number of the "
-                f"{len(numbers)} in the files. Got {ignore_index}: take 65535 for more than 255."
+                f"`ignore_index` of ZSSegDataset must be no label of the {len(classes)} classes and no number in the "
+                f"files, which go up to {last}. Got {ignore_index}: take 65535."
+            )
+        if len(classes) > _PADDED and not kwargs.get("test_mode"):
+            raise ValueError(
+                f"`group` of ZSSegDataset must have at most {_PADDED} classes for training: pixels that are padded get "
+                f"the label {_PADDED}, which is then a class. Got {len(classes)}. Train on fewer of them."
             )
         meta = {"palette": palette(len(classes)), **entries, **(metainfo or {})}
         super().__init__(metainfo=meta, data_prefix=prefix, ignore_index=ignore_index, lazy_init=True, **kwargs)
@@ -175,7 +184,7 @@ def _numbers(split: ClassSplit, labels: str | Path | Sequence[str] | None) -> di
             f"`labels` of ZSSegDataset must be left out for split {split.name!r}, whose `ids` are the numbers in the "
             "label maps. Got both."
         )
-    listed = resolve_names(labels)
+    listed = numbered_names(labels)
     spelled = {_same(name): name for name in split.all}
     absent = sorted(set(spelled) - set(map(_same, listed)))
     if absent:

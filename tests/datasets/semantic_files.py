@@ -7,6 +7,12 @@ from PIL import Image
 
 from subpt_dense.datasets.check_semantic import SEMANTIC_SETS
 
+#: The last class's number in the maps; 20 in the others.
+LAST = {
+    "ade150": 150, "ade847": 846, "coco_stuff_zss": 170, "context_zss": 59, "context60_zss": 59, "pc59": 59,
+    "pc459": 459,
+}  # fmt: skip
+
 
 def image(path: Path, values: np.ndarray | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -16,8 +22,7 @@ def image(path: Path, values: np.ndarray | None = None) -> None:
 def write_set(root: Path, name: str, count: int = 2) -> Path:
     """A set with ``count`` images a part, whose maps hold the first and the last class, and what is ignored."""
     info = SEMANTIC_SETS[name]
-    last = {"ade150": 150, "ade847": 846, "pc459": 459, "coco_stuff_zss": 170, "context_zss": 59}.get(name, 20)
-    values = np.array([[info.first, last], [info.ignored, info.first]])
+    values = np.array([[info.first, LAST.get(name, 20)], [info.ignored, info.first]])
     for part, where in info.parts.items():
         names = [f"{part}_{k}" for k in range(count)]
         for stem in names:

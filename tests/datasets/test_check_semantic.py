@@ -37,7 +37,7 @@ class TestOneSet:
     def test_missing_maps_are_counted(self, tmp_path: Path) -> None:
         root = write_set(tmp_path, "voc_zss", count=8)
         for k in range(7):
-            (root / "SegmentationClassAug" / f"val_{k}.png").unlink()
+            (root / "SegmentationClass" / f"val_{k}.png").unlink()
         report = check_semantic("voc_zss", tmp_path)
         assert report.state == "missing" and len(report.problems) == 1
         assert "7 of 8 label maps of `val` are not in" in report.problems[0] and "and 2 more" in report.problems[0]
@@ -50,6 +50,14 @@ class TestOneSet:
         image(path) if content is None else path.write_bytes(content)
         report = check_semantic("ade150", tmp_path)
         assert report.state == "malformed" and str(path) in report.problems[0] and message in report.problems[0]
+
+    def test_the_background_counts_where_it_is_a_class(self, tmp_path: Path) -> None:
+        write_set(tmp_path, "context60_zss")
+        found = {name: check_semantic(name, tmp_path) for name in ("context60_zss", "context_zss", "pc59")}
+        assert {name: (report.state, report.classes) for name, report in found.items()} == {
+            "context60_zss": ("found", 60), "context_zss": ("found", 59), "pc59": ("found", 59),
+        }  # fmt: skip
+        assert set(found["pc59"].images) == {"val"} != set(found["context60_zss"].images)
 
     def test_a_few_maps_are_opened_or_all(self, tmp_path: Path) -> None:
         root = write_set(tmp_path, "ade150", count=6)
@@ -78,3 +86,21 @@ def test_the_command_reports_it(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "voc20" in text and "2 of 1,449" in text
     assert load_tool("check_data").main(["voc_zss", "--root", str(tmp_path)]) == 1
     assert "prepare_data.py voc-zss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("ade150", ["1: wall", "24: sofa; also: couch, lounge"]),
+        ("ade847", ["0: wall", "846: adding machine; also: totalizer, totaliser"]),
+        ("voc_zss", ["1: aeroplane (seen)", "16: potted plant (unseen)"]),
+        ("context60_zss", ["0: background (seen)", "1: aeroplane (unseen)", "59: wood (seen)"]),
+        ("context_zss", ["1: aeroplane (unseen)", "59: wood (seen)"]),
+    ],
+)
+def test_the_command_lists_names(
+    name: str, lines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_tool("check_data").main([name, "--root", str(tmp_path), "--names"])
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in printed if line in lines] == lines

@@ -94,5 +94,7 @@ def test_plain_folders(tmp_path: Path) -> None:
     assert (report.state, report.classes, report.images) == ("found", 3, {"train": 3, "test": 1})
     (tmp_path / "empty").mkdir()
     assert check_set(str(tmp_path / "empty")).state == "malformed"
-    with pytest.raises(ValueError, match="A set must be one of imagenet, .*, or an existing folder. Got 'dtd2'"):
+    with pytest.raises(
+        ValueError, match="A classification set must be one of imagenet, .*, or an existing folder. Got 'dtd2'"
+    ):
         check_set("dtd2", tmp_path)

@@ -14,6 +14,8 @@ from subpt_dense.datasets.semantic_names import CONTEXT, context459
 from tests.tools.load_tool import load_tool
 
 VOC_MAP = np.array([[0, 1, 20], [15, 255, 255]])
+#: What is made of the fixture `voc`: VOC's maps of a and b, SBD's of c and d.
+VOC_MADE = {"a": VOC_MAP.tolist(), "b": VOC_MAP.tolist(), "c": [[2] * 3] * 2, "d": [[3] * 3] * 2}
 
 
 def png(path: Path, values: np.ndarray, palette: bool = False) -> None:
@@ -110,14 +112,33 @@ class TestVOC:
     ) -> None:
         with caplog.at_level(logging.WARNING):
             counts = write_voc_zss(voc)
-        assert counts == {"SegmentationClassAug": {"train": 4, "val": 1, "made": 5}}
+        assert counts == {"SegmentationClassZSS": {"train": 4, "val": 1, "made": 4}}
         assert read_ids(voc / "VOC2012" / "ImageSets" / "Segmentation" / "trainaug.txt") == ["a", "b", "c", "d"]
-        made = voc / "VOC2012" / "SegmentationClassAug"
-        assert {path.stem: numbers(path) for path in made.iterdir()} == {
-            **{name: VOC_MAP.tolist() for name in "abv"}, "c": [[2] * 3] * 2, "d": [[3] * 3] * 2,
-        }  # fmt: skip
+        made = voc / "VOC2012" / "SegmentationClassZSS"
+        assert {path.stem: numbers(path) for path in made.iterdir()} == VOC_MADE
         assert "but the published lists 10582 and 1449" in caplog.text
-        assert write_voc_zss(voc)["SegmentationClassAug"]["made"] == 0
+        assert write_voc_zss(voc)["SegmentationClassZSS"]["made"] == 0
+
+    def test_maps_of_mmsegs_script_are_neither_taken_nor_touched(self, voc: Path) -> None:
+        theirs = voc / "VOC2012" / "SegmentationClassAug"
+        for name in "acdv":  # SBD's, of VOC's own images too
+            png(theirs / f"{name}.png", np.full((2, 3), 7))
+        assert write_voc_zss(voc)["SegmentationClassZSS"]["made"] == 4
+        made = {path.stem: numbers(path) for path in (voc / "VOC2012" / "SegmentationClassZSS").iterdir()}
+        assert made == VOC_MADE and all(numbers(path) == [[7] * 3] * 2 for path in theirs.iterdir())
+
+    def test_an_interrupted_run_goes_on(self, voc: Path) -> None:
+        write_voc_zss(voc)
+        made = voc / "VOC2012" / "SegmentationClassZSS"
+        for name in "bd":
+            (made / f"{name}.png").unlink()
+        assert write_voc_zss(voc)["SegmentationClassZSS"]["made"] == 2
+        assert {path.stem: numbers(path) for path in made.iterdir()} == VOC_MADE
+
+    def test_a_missing_map_of_validation_is_named_though_none_is_made(self, voc: Path) -> None:
+        (voc / "VOC2012" / "SegmentationClass" / "v.png").unlink()
+        with pytest.raises(FileNotFoundError, match="1 of 1 label maps of validation are missing: .*Class/v.png"):
+            write_voc_zss(voc)
 
     def test_a_foreign_number_is_named(self, voc: Path) -> None:
         png(voc / "VOC2012" / "SegmentationClass" / "b.png", np.array([[21]]))
@@ -201,7 +222,7 @@ class TestContext:
 def test_the_command_runs_each_job(voc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tool = load_tool("prepare_data")
     tool.main(["voc-zss", "--root", str(voc), "--workers", "1"])
-    assert (voc / "VOC2012" / "SegmentationClassAug" / "d.png").is_file()
+    assert (voc / "VOC2012" / "SegmentationClassZSS" / "d.png").is_file()
     for job in ("cocostuff-zss", "context-zss"):
         with pytest.raises(SystemExit) as stopped:
             tool.main([job, "--root", str(voc / "none")])

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import ConfigDict
 
 from subpt_dense.datasets import get_split, resolve_names
-from subpt_dense.datasets.names import remove_names
+from subpt_dense.datasets.names import numbered_names, remove_names
 from subpt_dense.text import generic_names
 
 
@@ -27,6 +27,10 @@ class TestRemoveNames:
             ("police man", ["policemen"]),
             ("café", ["CAFÉ", "street café"]),
             ("fig_(fruit)", ["fig", "figs", "ripe fig", "fig (fruit)"]),
+            ("desk-stuff", ["desk", "desks", "writing desk", "desk-stuff", "desk stuff"]),
+            ("Water-Other ", ["water", "water jug", "water other"]),
+            ("wall-stone", ["stone wall", "old stone walls", "stonewall", "wall-stone", "wall stone"]),
+            ("window-blind", ["window blinds", "blind window"]),
         ],
     )
     def test_equal_contained_plural_and_closed_up(self, evaluated: str, gone: list[str]) -> None:
@@ -43,6 +47,10 @@ class TestRemoveNames:
             ("glass", ["gla", "fibreglass"]),
             ("car", ["carpet", "scar", "cargo ship"]),
             ("fig_(fruit)", ["fruit", "figure"]),
+            ("desk-stuff", ["stuff", "stuffing", "desktop computer"]),
+            ("other-stuff", ["stuff", "mother"]),
+            ("wall-stone", ["stone", "wall", "wallaby", "stone in a wall"]),
+            ("stuff-box", ["box", "stuff"]),
         ],
     )
     def test_other_words_stay_in_order(self, evaluated: str, kept: list[str]) -> None:
@@ -68,6 +76,13 @@ class TestImageNetWithoutCoco:
         for seed in range(3):
             some = resolve_names({"vocabulary": "imagenet", "exclude": "coco_ovd", "limit": 50, "seed": seed})
             assert len(some) == 50 and set(some) < set(self.names)
+
+
+def test_imagenet_without_coco_stuff_loses_what_its_qualifiers_hid() -> None:
+    names = resolve_names({"vocabulary": "imagenet", "exclude": "coco_stuff_zss"})
+    hidden = ["desk", "window screen", "window shade", "sliding door", "plant pot", "water tower", "stone wall"]
+    assert set(hidden) <= set(generic_names("imagenet")) and not set(hidden) & set(names)
+    assert "desktop computer" in names and len(names) > 800
 
 
 class TestLimit:
@@ -105,6 +120,18 @@ class TestSources:
         with pytest.raises(ValueError, match="names.txt must be distinct"):
             resolve_names(path)
         assert resolve_names({"vocabulary": str(path)}) == ("red star",)  # a generic vocabulary may repeat itself
+
+    def test_a_numbered_file_skips_nothing(self, tmp_path: Path) -> None:
+        path = tmp_path / "names.txt"
+        path.write_text("\ufeffred star\n  blue dot \n\n", encoding="utf-8")
+        assert numbered_names(path) == numbered_names(["red star", "blue dot"]) == ("red star", "blue dot")
+        for line in ("", "  ", "# a comment"):
+            path.write_text(f"red star\n{line}\nblue dot\n")
+            with pytest.raises(ValueError, match=f"names.txt must be a class name, .* Got '{line}' in line 2"):
+                numbered_names(path)
+        path.write_text("")
+        with pytest.raises(ValueError, match="at least one class name"):
+            numbered_names(path)
 
     def test_a_vocabulary_file_without_a_list_or_a_split_file(self, tmp_path: Path) -> None:
         (tmp_path / "nouns.txt").write_text("red star\ngreen dots\nblue dot\nwheel\n")

@@ -21,6 +21,10 @@ from tests.segmentation.label_files import (
     write_world,
 )
 
+NAMES_255, NAMES_300 = ([f"name {k}" for k in range(count)] for count in (255, 300))
+SPLIT_255 = {"name": "255", "base": NAMES_255[:9], "novel": NAMES_255[9:]}
+SPLIT_300 = {"name": "300", "base": NAMES_300[:256], "novel": NAMES_300[256:]}
+
 
 def make(world: dict, **kwargs) -> ZSSegDataset:
     return ZSSegDataset(**{**world, **kwargs})
@@ -75,6 +79,22 @@ class TestLabels:
         (tmp_path / "split.json").write_text(json.dumps(SPLIT))
         data = make(world, labels=str(tmp_path / "names.txt"), split=str(tmp_path / "split.json"))
         assert data.label_map == make(world).label_map
+        (tmp_path / "names.txt").write_text("\n".join(("# in the order of the numbers", *NUMBERS)))
+        with pytest.raises(ValueError, match="Got '# in the order of the numbers' in line 1"):
+            make(world, labels=str(tmp_path / "names.txt"))
+
+    @pytest.mark.parametrize(("zero", "names"), [(True, NAMES_255[:254]), (False, NAMES_255)])
+    def test_255_is_ignored_up_to_the_last_number_below_it(self, tmp_path: Path, zero: bool, names: list[str]) -> None:
+        split = {"name": "many", "base": names[:-1], "novel": names[-1:]}
+        world = write_world(tmp_path, images=1) | {"split": split, "labels": names}
+        write_map(tmp_path / "ann" / "000.png", np.full(SIZE, 254) + np.eye(*SIZE, dtype=int))
+        labels = make(world, test_mode=True, reduce_zero_label=zero)[0]["data_samples"].gt_sem_seg.data
+        assert labels.unique().tolist() == [len(names) - 1, 255] and (labels == 255).sum() == SIZE[0]
+
+    def test_more_than_255_classes_are_trained_on_in_part(self, tmp_path: Path) -> None:
+        split = {"name": "most", "base": NAMES_300[45:], "novel": NAMES_300[:45]}
+        world = write_world(tmp_path, images=1) | {"split": split, "labels": NAMES_300, "ignore_index": 65535}
+        assert len(make(world).metainfo["classes"]) == 255
 
     def test_more_than_255_classes(self, tmp_path: Path) -> None:
         world = write_world(tmp_path, images=1) | {"split": "ade847", "labels": None, "ignore_index": 65535}
@@ -144,6 +164,11 @@ class TestRefusals:
             ({"group": "old"}, "`group` of split 'letters' must be one of 'base', 'novel', 'all'. Got 'old'"),
             ({"metainfo": {"classes": ("a",)}}, "must not set what `split` and `group` decide. Got classes"),
             ({"data_prefix": {"img": "img"}}, "`data_prefix` of ZSSegDataset must name the image folder as `img_path`"),
+            (
+                {"labels": NAMES_255, "split": SPLIT_255, "reduce_zero_label": True},
+                "files, which go up to 255. Got 255",
+            ),
+            ({"labels": NAMES_300, "split": SPLIT_300, "ignore_index": 65535}, "at most 255 classes for .* Got 256"),
             ({"ignore_index": 3}, "`ignore_index` of ZSSegDataset must be no label of the 3 classes .* Got 3"),
             ({"split": "ade847", "labels": None}, "no label of the 847 classes .* Got 255: take 65535"),
             ({"img_suffix": ".jpg"}, r"must hold at least one image. Got none from .*img \(suffix .jpg\)"),

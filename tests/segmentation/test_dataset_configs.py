@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,6 +13,7 @@ from subpt_dense.datasets import get_split, require_files
 from subpt_dense.datasets.check_semantic import SEMANTIC_SETS
 from subpt_dense.registry import DATASETS, METRICS
 from tests.datasets.semantic_files import write_set
+from tests.segmentation.label_files import write_map
 
 BASES = Path(__file__).parents[2] / "configs" / "_base_" / "datasets"
 #: config: (set as check_data.py calls it, command or set named by the help, names that are tested)
@@ -19,10 +21,11 @@ TRAINED = {
     "zss_voc": ("voc_zss", "prepare_data.py voc-zss", 20),
     "zss_cocostuff": ("coco_stuff_zss", "prepare_data.py cocostuff-zss", 171),
     "zss_context": ("context_zss", "prepare_data.py context-zss", 59),
+    "zss_context60": ("context60_zss", "prepare_data.py context-zss", 60),
 }
 TESTED = {
     "zss_voc20": ("voc20", "check_data.py voc20", 20),
-    "zss_pc59": ("context_zss", "prepare_data.py context-zss", 59),
+    "zss_pc59": ("pc59", "prepare_data.py context-zss", 59),
     "zss_pc459": ("pc459", "prepare_data.py context-zss", 459),
     "zss_ade150": ("ade150", "check_data.py ade150", 150),
     "zss_ade847": ("ade847", "check_data.py ade847", 847),
@@ -51,7 +54,8 @@ class TestEveryConfig:
         assert found == {name for number, name in zip(split.ids, split.all, strict=True) if number in (0, count - 1)}
         assert (labels == data.ignore_index).sum() == 1
         metric = METRICS.build(cfg.test_evaluator)
-        assert metric.ignore_index == data.ignore_index and str(count) in metric.protocol or name in TRAINED
+        assert metric.ignore_index == data.ignore_index
+        assert (f"{len(split.base)}/{len(split.novel)}" if name in TRAINED else str(count)) in metric.protocol
         sample = {"gt_sem_seg": {"data": labels}, "pred_sem_seg": {"data": labels.clamp(max=count - 1)}}
         metric.dataset_meta = data.metainfo
         metric.process({}, [sample])
@@ -84,6 +88,17 @@ class TestEveryConfig:
         )  # smaller ones are padded
         assert set(labels.unique().tolist()) <= {0, split.base.index(split.all[0]), len(split.base) - 1, 255}
         assert cfg.names.generic.exclude == cfg.names.heldout.split == data.metainfo["split"]
+
+
+def test_voc_is_scored_on_its_own_maps_whatever_lies_in_mmsegs_folder(tmp_path: Path) -> None:
+    root = write_set(tmp_path, "voc_zss")
+    own = np.array([[0, 16], [255, 20]], np.uint8)  # background, an unseen class, a border, the last class
+    write_map(root / "SegmentationClass" / "val_0.png", own, "P")
+    write_map(root / "SegmentationClassAug" / "val_0.png", np.full((2, 2), 7))
+    data = DATASETS.build(on_disk(Config.fromfile(BASES / "zss_voc.py"), tmp_path, "test"))
+    labels = data[0]["data_samples"].gt_sem_seg.data[0]
+    plant, last = (data.metainfo["classes"].index(name) for name in ("potted plant", "tv monitor"))
+    assert labels.tolist() == [[255, plant], [255, last]]
 
 
 def test_the_toy_config_ignores_the_grounds_and_needs_its_names(tmp_path: Path) -> None:

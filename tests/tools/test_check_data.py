@@ -51,10 +51,19 @@ def test_without_a_name_all_are_looked_for(
     tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tool.main(["--root", str(tmp_path)]) == 1
-    assert capsys.readouterr().out.count("Get it: ") == 15 + 7  # classification, segmentation
+    assert capsys.readouterr().out.count("Get it: ") == 15 + 9  # classification, segmentation
 
 
 def test_an_unknown_set_is_refused(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        tool.main(["caltech-101"])
-    assert stopped.value.code == 2 and "Got 'caltech-101'" in capsys.readouterr().err
+        tool.main(["caltech101", "caltech-101", "pc60"])
+    text = capsys.readouterr().err
+    assert stopped.value.code == 2 and "Got 'caltech-101', 'pc60'." in text
+    for known in ("caltech101", "ucf101", "voc_zss", "pc59", "ade847"):
+        assert f" {known}" in text
+
+
+def test_names_are_listed_of_label_maps_only(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(["pc59", "dtd", "--names"])
+    assert stopped.value.code == 2 and "`--names` must be of segmentation sets: voc_zss" in capsys.readouterr().err

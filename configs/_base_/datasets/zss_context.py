@@ -1,7 +1,6 @@
 """Pascal Context's 59 classes, 10 of them unseen (ZS3Net's split); the background is ignored.
 
-The published count of 50 seen classes has the background as one of them: that is `split="context60_zss"` with
-`reduce_zero_label=False` in both data sets.
+The published count of 50 seen classes has the background as one of them: that is `zss_context60.py`.
 """
 
 _base_ = "./zss_images.py"

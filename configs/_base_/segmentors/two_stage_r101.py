@@ -15,7 +15,7 @@ model = dict(
         mean=mean,
         std=std,
         bgr_to_rgb=True,
-        size=(512, 512),
+        size=(512, 512),  # the crops' size; zsseg trains and tests at 640 on COCO-Stuff, these configs at 512
         seg_pad_val=255,
         test_cfg=dict(size_divisor=32),
     ),
