@@ -1,4 +1,4 @@
-"""Chooses gamma, which is subtracted from the seen classes' logits, on classes held out of the seen ones.
+"""Chooses gamma, which is subtracted from the seen classes' scores, on classes held out of the seen ones.
 
     python tools/calibrate.py CONFIG --holdout 3 --write-split work_dirs/calibrate/split.json
     python tools/train.py CONFIG --work-dir work_dirs/calibrate/run --cfg-options (as the first command says)
@@ -10,6 +10,7 @@ two commands). A checkpoint that was trained on them is taken with --holdout; th
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from subpt_dense.apis import load_config
-from subpt_dense.apis.calibration import calibrate, holdout_split
+from subpt_dense.apis.calibration import calibrate, holdout_split, largest_gamma
 from subpt_dense.datasets import get_split, write_json
 from subpt_dense.datasets.label_files import write_ids
 
@@ -27,11 +28,11 @@ def parse_args() -> argparse.Namespace:
     """Config, checkpoint, what is held out, and the grid."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", nargs="?", help="checkpoint file; none where nothing is learned")
+    parser.add_argument("checkpoint", nargs="?", help="checkpoint file; not needed to write a split")
     parser.add_argument("--holdout", nargs="+", metavar="NAME", help="seen classes to hold out, or how many")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
     parser.add_argument("--write-split", metavar="FILE.json", help="only write the split to train on")
-    parser.add_argument("--max", type=float, default=10.0, help="largest gamma, in logits (default: %(default)s)")
+    parser.add_argument("--max", type=float, help="largest gamma, in the head's scores (default: 10 logits, or 1)")
     parser.add_argument("--steps", type=int, default=41, help="gammas from 0 to the largest (default: %(default)s)")
     parser.add_argument("--images", type=int, help="how many training images, drawn (default: all)")
     parser.add_argument("--work-dir", help="where logs go; by default work_dirs/<config name>")
@@ -51,14 +52,20 @@ def main() -> None:
     if args.write_split:
         if heldout is None:
             raise ValueError("`--write-split` needs `--holdout`: names, or how many. Got none.")
-        _write_split(args.write_split, holdout_split(cfg, heldout, seed=args.seed), _training_data(cfg))
+        if Path(args.write_split).suffix != ".json":
+            raise ValueError(f"`--write-split` must end in .json. Got {args.write_split!r}.")
+        split = holdout_split(cfg, heldout, seed=args.seed)
+        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+            _write_split(args.write_split, split, _training_data(cfg))
         return
-    if args.steps < 2 or not args.max > 0:
-        raise ValueError(f"`--steps` must be 2 or more and `--max` above 0. Got {args.steps} and {args.max}.")
+    largest = largest_gamma(cfg) if args.max is None else args.max
+    if args.steps < 2 or not largest > 0:
+        raise ValueError(f"`--steps` must be 2 or more and `--max` above 0. Got {args.steps} and {largest}.")
     out = args.out or Path(cfg.work_dir) / "gamma.json"
-    gammas = np.linspace(0, args.max, args.steps).tolist()
+    gammas = np.linspace(0, largest, args.steps).tolist()
     result = calibrate(cfg, args.checkpoint, heldout, gammas=gammas, out=out, seed=args.seed, images=args.images)
-    _show(result, str(out))
+    if result is not None:  # the main process
+        _show(result, str(out))
 
 
 def _training_data(cfg: Config) -> str:

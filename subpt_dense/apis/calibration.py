@@ -1,4 +1,4 @@
-"""Gamma, which is subtracted from the seen classes' logits in testing, chosen on classes held out of the seen ones.
+"""Gamma, which is subtracted from the seen classes' scores in testing, chosen on classes held out of the seen ones.
 
 Published results tune it on the test images and the unseen classes. Here neither is touched: some seen classes stand in
 for unseen ones, on *training* images, where every pixel of a class that is really unseen is ignored. To be like unseen
@@ -8,6 +8,7 @@ trained on all seen classes.
 """
 
 import copy
+import inspect
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,11 @@ from mmengine.dist import is_main_process
 
 from subpt_dense.apis.run import test
 from subpt_dense.datasets import ClassSplit, get_split, resolve_names, write_json
+from subpt_dense.registry import DATASETS, MODELS
 from subpt_dense.text import clean_name
+
+#: What of a data set says which images and label maps it reads.
+_OF_IMAGES = ("data_root", "ann_file", "data_prefix", "img_suffix", "seg_map_suffix", "reduce_zero_label", "indices")
 
 
 def holdout_split(cfg: Config, heldout: int | Sequence[str], *, seed: int = 0) -> dict[str, Any]:
@@ -34,7 +39,8 @@ def holdout_split(cfg: Config, heldout: int | Sequence[str], *, seed: int = 0) -
         (``labels`` of :class:`subpt_dense.segmentation.ZSSegDataset`).
 
     Raises:
-        ValueError: If a name is not among the seen ones, or none or all of them would be held out.
+        ValueError: If a name is not among the seen ones, none or all of them would be held out, or the split's ``ids``
+            leave numbers out.
     """
     split, labels = _tested(cfg)
     if isinstance(heldout, int):
@@ -62,6 +68,22 @@ def holdout_split(cfg: Config, heldout: int | Sequence[str], *, seed: int = 0) -
     return {"name": f"{split.name}, {len(novel)} seen classes held out", "base": base, "novel": novel, "labels": labels}
 
 
+def largest_gamma(cfg: Config) -> float:
+    """The largest gamma worth trying, in units of the scores that a config's head gives.
+
+    Raises:
+        ValueError: If the head takes no gamma.
+    """
+    kind = (cfg.model.get("decode_head") or {}).get("type")
+    head = MODELS.get(kind) if isinstance(kind, str) else kind
+    if head is None or "gamma" not in inspect.signature(head).parameters:
+        raise ValueError(
+            "`model.decode_head` of a config to calibrate must take `gamma`, as subpt_dense.DenseCLIPHead, "
+            f"ProposalCLIPHead and OVSideAdapterHead do. Got {kind or 'none'}."
+        )
+    return head.largest_gamma
+
+
 def calibrate(
     cfg: Config,
     checkpoint: str | Path | None,
@@ -71,14 +93,14 @@ def calibrate(
     out: str | Path,
     seed: int = 0,
     images: int | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Choose gamma by the hIoU of held-out seen classes and the other seen classes, in one pass over training images.
 
     Args:
         cfg: The config that the checkpoint was trained with; of its test data set only names and pipeline are used.
-        checkpoint: The model; ``None`` for a config where nothing is learned.
+        checkpoint: The model. One that nobody trained favours no class: there is no gamma to choose.
         heldout: Names, or how many are drawn. ``None``: the seen classes that the config's training data leaves out.
-        gammas: What is tried, in units of a logit.
+        gammas: What is tried, in units of the head's scores, see :func:`largest_gamma`.
         out: JSON file for the choice.
         seed: Of the draws.
         images: How many training images, drawn; ``None`` for all.
@@ -86,30 +108,33 @@ def calibrate(
     Returns:
         What was written: ``gamma``, its scores, the ``grid``, ``heldout``, ``heldout_trained`` (whether the config
         trains on them; then gamma is too small), ``images``, the label maps' hash, and names of config and checkpoint.
+        ``None`` in a process beside the main one.
 
     Raises:
         FileNotFoundError: Naming every missing file.
-        ValueError: If there are no training images, the model has no gamma or learns and has no checkpoint, or an
+        ValueError: If there are no training images with a split, the head takes no gamma, there is no checkpoint, or an
             argument is not as above.
     """
     out = Path(out)
     if out.suffix != ".json":
         raise ValueError(f"`out` of calibrate must end in .json. Got {str(out)!r}.")
     train = _innermost((cfg.get("train_dataloader") or {}).get("dataset"))
-    if train is None:
+    if train is None or "split" not in train:
         raise ValueError(
-            f"{Path(cfg.filename or 'The config').name} must have training images, on which gamma is chosen. Got none."
+            f"{Path(cfg.filename or 'The config').name} must have training images of a split, on which gamma is "
+            f"chosen. Got {'none' if train is None else train.get('type')}."
         )
-    if checkpoint is None and cfg.get("train_cfg") is not None:
-        raise ValueError("`checkpoint` of calibrate must be given for a config that learns. Got none.")
-    if "decode_head" not in cfg.model:
-        raise ValueError("`model.decode_head` must take `gamma`. Got a model without a decode head.")
-    trained = {_same(name) for name in get_split(train["split"]).base}
+    if checkpoint is None:
+        raise ValueError("`checkpoint` of calibrate must be given: only training favours seen classes. Got none.")
+    largest_gamma(cfg)  # refuses heads without one
+    trained = {_same(name) for name in _trained(train)}
     if heldout is None:
         heldout = [name for name in _tested(cfg)[0].base if _same(name) not in trained]
     split = holdout_split(cfg, heldout, seed=seed)
     run = _scored(cfg, train, split, gammas, images, seed)
     result = test(run, checkpoint, out=out.with_name(f"{out.stem}_test.json"))
+    if not is_main_process():
+        return None
     (table,) = result["tables"]
     grid = table["details"]["grid"]["rows"]
     gamma = table["details"]["gamma"]
@@ -127,8 +152,7 @@ def calibrate(
         "checkpoint": result["checkpoint"],
         "head": result["head"],
     }
-    if is_main_process():
-        write_json(out, chosen, indent=1)
+    write_json(out, chosen, indent=1)
     return chosen
 
 
@@ -139,7 +163,7 @@ def _scored(
     run = copy.deepcopy(cfg)
     run.model.decode_head.gamma = 0.0
     dataset = copy.deepcopy(_innermost(cfg.test_dataloader.dataset))
-    for key in ("data_root", "ann_file", "data_prefix", "img_suffix", "seg_map_suffix", "reduce_zero_label"):
+    for key in _OF_IMAGES:
         dataset.pop(key, None)
         if key in train:
             dataset[key] = copy.deepcopy(train[key])
@@ -166,13 +190,22 @@ def _scored(
 
 
 def _drawn(dataset: Any, images: int, seed: int) -> list[int]:
-    """Which images of a data set, ascending: a draw without replacement."""
-    from subpt_dense.registry import DATASETS
-
+    """Which images of a data set, ascending: a draw without replacement from those that it takes itself."""
     if images < 1:
         raise ValueError(f"`images` of calibrate must be 1 or more. Got {images}.")
-    count = len(DATASETS.build({**dataset, "pipeline": []}))
-    return sorted(random.Random(seed).sample(range(count), min(images, count)))
+    own = dataset.get("indices")
+    pool: Sequence[int] = range(len(DATASETS.build({**dataset, "pipeline": [], "indices": None})))
+    if isinstance(own, int):
+        pool = pool[:own] if own >= 0 else pool[own:]
+    elif own is not None:
+        pool = [pool[i] for i in own]
+    return sorted(random.Random(seed).sample(pool, min(images, len(pool))))
+
+
+def _trained(train: Any) -> tuple[str, ...]:
+    """The names that a config's training data has labels of."""
+    group = train.get("group") or ("all" if train.get("test_mode") else "base")
+    return get_split(train["split"]).group({"seen": "base", "unseen": "novel"}.get(group, group))
 
 
 def _tested(cfg: Config) -> tuple[ClassSplit, list[str]]:
@@ -180,6 +213,12 @@ def _tested(cfg: Config) -> tuple[ClassSplit, list[str]]:
     dataset = _innermost(cfg.test_dataloader.dataset)
     split = get_split(dataset["split"])
     if split.ids:
+        if sorted(split.ids) != list(range(len(split.ids))):
+            raise ValueError(
+                f"`ids` of split {split.name!r} must be 0 to {len(split.ids) - 1} for classes to be held out: every "
+                f"number in the label maps needs a name. Got {min(split.ids)} to {max(split.ids)}: leave them out and "
+                "give the data sets `labels`."
+            )
         return split, [name for _, name in sorted(zip(split.ids, split.all, strict=True))]
     if not dataset.get("labels"):
         raise ValueError(f"`labels` of the test data must say what the numbers of split {split.name!r} mean. Got none.")

@@ -13,8 +13,9 @@ from mmengine.runner import Runner
 from subpt_dense.apis.config import load_config
 from subpt_dense.apis.run import test
 from subpt_dense.datasets import get_split, require_files
+from subpt_dense.heads import complete_prompt
 from subpt_dense.hooks.host import host_of
-from subpt_dense.registry import HOOKS
+from subpt_dense.registry import HOOKS, MODELS
 from subpt_dense.text import clean_name
 
 
@@ -64,7 +65,8 @@ def transfer_model(
     Raises:
         FileNotFoundError: Before anything is tested, naming all that is missing for a data set; or the checkpoint or
             its config.
-        ValueError: If a config is of no data set, two have one name, or the checkpoint comes from another head.
+        ValueError: If a config is of no data set, two have one name, or the checkpoint comes from another head; before
+            anything is tested, naming the data set, if the prompt's generic anchors held names of one.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"The checkpoint must be an existing file. Got {str(checkpoint)!r}.")
@@ -75,6 +77,8 @@ def transfer_model(
     prepared = {name: _on(model, data, name) for name, data in zip(names, datasets, strict=True)}
     for cfg in prepared.values():
         require_files(cfg, stages=("test",))
+    if not as_heldout:
+        _check_names(model, prepared)
     results = {}
     for name, cfg in prepared.items():
         cfg.work_dir = str(Path(work_dir) / name)
@@ -83,6 +87,20 @@ def transfer_model(
             cfg.custom_hooks = [*cfg.get("custom_hooks", ()), {"type": "subpt_dense.KnownAnchorsHook"}]
         results[name] = test(cfg, checkpoint)
     return results
+
+
+def _check_names(model: Config, prepared: Mapping[str, Config]) -> None:
+    """Refuse what VocabularyHook would refuse at the start of a test, when others may have run for hours."""
+    head = MODELS.build(complete_prompt(model.model.prompt, model.model.get("language")))
+    for name, cfg in prepared.items():
+        split = get_split(_innermost(cfg.test_dataloader.dataset).split)
+        try:
+            head.check_evaluated(split.all, novel=split.novel)
+        except ValueError as error:
+            raise ValueError(
+                f"{name} must be of names that the prompt knows nothing of. {error} For a trained model: leave {name} "
+                "out, or take it with `--as-heldout`, and the results call the anchors heldout."
+            ) from error
 
 
 def _config_beside(checkpoint: Path) -> Path:

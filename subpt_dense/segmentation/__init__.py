@@ -4,6 +4,7 @@ from subpt_dense.segmentation.cached_maps import CachedMaps
 from subpt_dense.segmentation.dataset import ZSSegDataset
 from subpt_dense.segmentation.dense_backbone import DenseCLIPBackbone
 from subpt_dense.segmentation.dense_head import DenseCLIPHead
+from subpt_dense.segmentation.drawing import draw_class_map
 from subpt_dense.segmentation.drawing_hook import ClassMapHook
 from subpt_dense.segmentation.gamma_grid import GammaGridMetric
 from subpt_dense.segmentation.labels import LoadLabels
@@ -34,4 +35,5 @@ __all__ = [
     "RowsTextEncoder",
     "ZSSegDataset",
     "ZeroShotIoUMetric",
+    "draw_class_map",
 ]

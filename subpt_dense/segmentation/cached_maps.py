@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -18,26 +17,27 @@ from torch.utils.data import DataLoader, Dataset
 
 from subpt_dense.registry import DATASETS, MODELS
 from subpt_dense.segmentation.dense_backbone import DenseCLIPBackbone
+from subpt_dense.segmentation.first_process import by_first_process
 from subpt_dense.segmentation.map_facts import DENSE
 from subpt_dense.segmentation.maps_file import MapItem, MapsFile, write_maps
 from subpt_dense.segmentation.preprocessor import DensePreProcessor
-
-#: Transforms that draw random numbers without saying so in their name.
-_RANDOM = ("PhotoMetricDistortion", "Albu", "CachedMosaic", "CachedMixUp", "RandAugment", "AutoAugment")
+from subpt_dense.segmentation.random_steps import random_steps, steps_of
 
 
 @DATASETS.register_module()
 class CachedMaps(Dataset):
     """An mmseg data set, read as the frozen backbone's maps of its images.
 
-    They are computed when the data set is built (by the first process, of several), in float16, and lie in a file that
-    another run with the same images, label maps, pipeline and weights finds; it is read through a memory map. An item
+    They are computed when the data set is built, in float16, and lie in a file that another run with the same images,
+    label maps, pipeline and weights finds; it is read through a memory map. Of several processes the first computes
+    them, and the others wait as long as it takes: for a large set that is one process's time, spent once. An item
     has ``inputs`` ``[D, h, w]`` and ``data_samples``, whose metainfo says where the map comes from: the model's
     preprocessor must be a :class:`subpt_dense.segmentation.DensePreProcessor`, and its backbone the same one.
 
     Args:
         dataset: The data set, or its config; items hold ``inputs`` (uint8 ``[3, H, W]``) and ``data_samples``. Its
-            pipeline must not draw random numbers: each image is read once.
+            pipeline must not draw random numbers, nor a wrapper's, nor a transform inside another: each image is read
+            once.
         backbone: The model's :class:`subpt_dense.segmentation.DenseCLIPBackbone`: its arguments, or its config.
         preprocessor: The model's ``data_preprocessor``.
         cache_dir: Folder of the files.
@@ -47,6 +47,7 @@ class CachedMaps(Dataset):
 
     Raises:
         FileNotFoundError, RuntimeError: If the backbone's weights cannot be had.
+        RuntimeError: In the other processes, if the first one failed.
         ValueError: If the pipeline draws random numbers or skips an image, or a file that is found is damaged.
     """
 
@@ -72,12 +73,8 @@ class CachedMaps(Dataset):
             "stride": self._backbone.stride,
             "normalisation": self._preprocessor.normalisation(),
         }
-        source = repr(dataset) if isinstance(dataset, Mapping) else repr(getattr(dataset, "pipeline", None))
-        path = Path(cache_dir) / self._key(source)
-        if is_main_process() and not path.with_suffix(".json").is_file():
-            print_log(f"dense maps of {len(self)} images of {type(self.dataset).__name__}, once: {path}", "current")
-            write_maps(path, self._encoded(), self._facts)
-        barrier()
+        path = Path(cache_dir) / self._key(repr(dataset if isinstance(dataset, Mapping) else steps_of(dataset)))
+        by_first_process(lambda: self._write(path))
         self._maps = MapsFile(path, self._facts, verify=verify)
 
     @property
@@ -99,6 +96,11 @@ class CachedMaps(Dataset):
         if labels is not None:
             sample.gt_sem_seg = PixelData(data=labels)
         return {"inputs": dense, "data_samples": sample}
+
+    def _write(self, path: Path) -> None:
+        if not path.with_suffix(".json").is_file():
+            print_log(f"dense maps of {len(self)} images of {type(self.dataset).__name__}, once: {path}", "current")
+            write_maps(path, self._encoded(), self._facts)
 
     def _encoded(self) -> Iterator[MapItem]:
         """All items in order; images of one size that follow each other are encoded together."""
@@ -150,9 +152,11 @@ class _Items(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = getattr(self._dataset, "prepare_data", self._dataset.__getitem__)(index)
-        if item is None:
-            path = self._dataset.get_data_info(index).get("img_path", index)
-            raise ValueError(f"`dataset` of CachedMaps must give an item for every image. Its pipeline skips {path}.")
+        path = self._dataset.get_data_info(index).get("img_path")
+        if item is None or item["data_samples"].metainfo.get("img_path", path) != path:  # a wrapper draws another one
+            raise ValueError(
+                f"`dataset` of CachedMaps must give an item for every image. Its pipeline skips {path or index}."
+            )
         return item
 
 
@@ -161,9 +165,7 @@ def _as_it_is(item: Any) -> Any:
 
 
 def _check_pipeline(dataset: Any) -> None:
-    steps = getattr(getattr(dataset, "pipeline", None), "transforms", ())
-    names = [type(step).__name__ for step in steps]
-    drawn = [name for name in names if "Random" in name or name in _RANDOM]
+    drawn = random_steps(dataset)
     if drawn:
         raise ValueError(
             "`dataset` of CachedMaps must have a pipeline without random transforms: each image is read once. "

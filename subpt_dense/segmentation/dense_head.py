@@ -1,18 +1,20 @@
 """Dense features and rows to class maps (B images, K classes, D embedding, h x w cells, H x W pixels)."""
 
+from typing import ClassVar
+
 import torch
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor
 from torch.nn.functional import conv2d, normalize
 
 from subpt_dense.heads import RowsTaker
-from subpt_dense.heads.ensemble import check_groups
 from subpt_dense.prompts.held import Held
 from subpt_dense.registry import MODELS
+from subpt_dense.segmentation.calibrated import CalibratedScores
 
 
 @MODELS.register_module()
-class DenseCLIPHead(RowsTaker, BaseDecodeHead):
+class DenseCLIPHead(CalibratedScores, RowsTaker, BaseDecodeHead):
     """``logits = scale * cos(feature, row)`` in every cell, as one 1 x 1 convolution; nothing learned here.
 
     The rows come from the model's one prompt head (:meth:`set_rows`) and keep their graph. Logits are resized to the
@@ -34,6 +36,8 @@ class DenseCLIPHead(RowsTaker, BaseDecodeHead):
     Raises:
         ValueError: If ``embed_dim`` or ``scale`` is not positive.
     """
+
+    largest_gamma: ClassVar[float] = 10.0
 
     def __init__(
         self,
@@ -69,18 +73,8 @@ class DenseCLIPHead(RowsTaker, BaseDecodeHead):
         del self.conv_seg  # the rows stand in its place
         self.embed_dim = embed_dim
         self._rows: Held[Tensor] = Held()
-        self._base: Tensor | None = None
         self.scale = scale
         self.gamma = gamma
-
-    def set_groups(self, base: Tensor) -> None:
-        """From now on ``base``, bool ``[K]``, says which of the K classes are seen: ``gamma`` is for those.
-
-        Raises:
-            TypeError: If it is not a bool tensor.
-            ValueError: If it is not of shape ``[K]``.
-        """
-        self._base = check_groups(base, type(self).__name__)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Logits ``[B, K, h, w]`` of maps ``[B, D, h, w]``, of which one is read.
@@ -100,18 +94,8 @@ class DenseCLIPHead(RowsTaker, BaseDecodeHead):
             )
         with torch.autocast(feat.device.type, enabled=False):
             weight = (self.scale * rows.float())[:, :, None, None]  # [K, D, 1, 1]
-            return conv2d(normalize(feat.float(), dim=1), weight, self._bias(len(rows), feat.device))
-
-    def _bias(self, classes: int, device: torch.device) -> Tensor | None:
-        if self.training or not self.gamma:
-            return None
-        if self._base is None or len(self._base) != classes:
-            got = "none" if self._base is None else f"groups of {len(self._base)}"
-            raise RuntimeError(
-                f"`gamma` of DenseCLIPHead needs to know which of the {classes} classes are seen. Got {got}: call "
-                "`set_groups(base)`, as `set_vocabulary(names, base)` of the segmentor and VocabularyHook do."
-            )
-        return -self.gamma * self._base.to(device, torch.float32)
+            bias = None if self.training else self.seen_offset(len(rows), feat.device)
+            return conv2d(normalize(feat.float(), dim=1), weight, bias)
 
     def extra_repr(self) -> str:
         """The arguments that differ from head to head."""

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from mmseg.structures import SegDataSample
-from PIL import Image, ImageOps
 
 from subpt_dense.registry import HOOKS
+from subpt_dense.segmentation.drawing import read_picture
 
 
 @HOOKS.register_module()
@@ -66,11 +65,6 @@ class ClassMapHook(Hook):
             self._count += 1
             if (self._count - 1) % self.interval:
                 continue
-            with Image.open(sample.img_path) as image:
-                pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
             name = Path(sample.img_path).stem
-            out_file = None
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                out_file = str(folder / f"{name}.png")
-            visualizer.add_datasample(name, pixels, sample, out_file=out_file, step=runner.iter)
+            out_file = None if folder is None else str(folder / f"{name}.png")
+            visualizer.add_datasample(name, read_picture(sample.img_path), sample, out_file=out_file, step=runner.iter)

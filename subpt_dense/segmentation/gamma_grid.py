@@ -19,8 +19,9 @@ class GammaGridMetric(ZeroShotIoUMetric):
 
     The model must run with a gamma of 0 and leave its logits on the samples (``seg_logits``), as mmseg's segmentors do.
     Only the best seen and the best unseen class of a pixel matter, so that a further gamma costs three counts of pixels
-    and no further forward pass. The best gamma has the highest hIoU, the smallest among equals. Use it on classes that
-    are *held out of the seen ones*, never on the unseen classes themselves: see :mod:`subpt_dense.apis.calibration`.
+    and no further forward pass; what is kept of an image is counts of the classes that occur in it. The best gamma has
+    the highest hIoU, the smallest among equals. Use it on classes that are *held out of the seen ones*, never on the
+    unseen classes themselves: see :mod:`subpt_dense.apis.calibration`.
 
     Args:
         gammas: The values to try, in units of a logit, all distinct.
@@ -73,7 +74,7 @@ class GammaGridMetric(ZeroShotIoUMetric):
             counts = [count_pixels(one, labelled, len(names), self.ignore_index, where) for one in maps]
             self.results.append(
                 {
-                    "counts": torch.stack(counts),  # [G, 4, K]
+                    **_packed(torch.stack(counts)),
                     "digest": map_digest(where, labelled),
                     "folder": os.path.dirname(where),
                     "gamma": None,
@@ -88,7 +89,9 @@ class GammaGridMetric(ZeroShotIoUMetric):
         """
         if not results:
             return super().compute_metrics(results)  # which says so
-        counts = torch.stack([result["counts"] for result in results]).sum(dim=0)  # [G, 4, K]
+        counts = torch.zeros(len(self.gammas), 4, len(self._classes()), dtype=torch.int64)
+        for result in results:  # one by one: together they would not fit in memory
+            _add(counts, result)
         grid = [{"gamma": gamma, **self._scores(counts[g])} for g, gamma in enumerate(self.gammas)]
         if any(row["hIoU"] is None for row in grid):
             raise ValueError(
@@ -96,7 +99,12 @@ class GammaGridMetric(ZeroShotIoUMetric):
                 "them, or hold out other classes."
             )
         best = max(range(len(grid)), key=lambda g: (grid[g]["hIoU"], -g))
-        chosen = [{**result, "counts": result["counts"][best], "gamma": self.gammas[best]} for result in results]
+        # The metric adds up images: the first one gets what all of them come to.
+        sums = [counts[best], *[torch.zeros_like(counts[best])] * (len(results) - 1)]
+        chosen = [
+            {"counts": one, "digest": result["digest"], "folder": result["folder"], "gamma": self.gammas[best]}
+            for one, result in zip(sums, results, strict=True)
+        ]
         scores = super().compute_metrics(chosen)
         assert self.table is not None
         self.table.details["grid"] = {"rows": grid}
@@ -109,6 +117,25 @@ class GammaGridMetric(ZeroShotIoUMetric):
         both = None if seen is None or unseen is None else harmonic(seen, unseen)
         accuracy = 100 * int(counts[0].sum()) / max(int(counts[3].sum()), 1)
         return {"S": seen, "U": unseen, "hIoU": both, "pAcc": accuracy}
+
+
+def _packed(counts: Tensor) -> dict[str, Tensor]:
+    """Pixel counts of an image [G, 4, K] without what is zero or follows from the rest (P classes that occur).
+
+    Returns:
+        int32: ``classes`` ``[P]``, ``right`` and ``found`` ``[G, P]``, ``labelled`` ``[P]``, the same for every gamma.
+    """
+    classes = counts.sum(dim=(0, 1)).nonzero().squeeze(1)
+    right, _, found, labelled = counts[:, :, classes].unbind(dim=1)  # [G, P] each
+    kept = {"classes": classes, "right": right, "found": found, "labelled": labelled[0]}
+    return {key: value.int() for key, value in kept.items()}  # copies: nothing holds on to the rest
+
+
+def _add(total: Tensor, packed: Mapping[str, Tensor]) -> None:
+    """Add an image's :func:`_packed` counts to int64 [G, 4, K]."""
+    right, found, labelled = (packed[key].long() for key in ("right", "found", "labelled"))
+    rows = [right, found + labelled - right, found, labelled.expand_as(found)]  # as `count_pixels` orders them
+    total.index_add_(2, packed["classes"].long(), torch.stack(rows, dim=1))
 
 
 def predict_for(logits: Tensor, seen: Tensor, gammas: Sequence[float]) -> list[Tensor]:

@@ -7,7 +7,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 #: Under this key of its metainfo a sample has the facts of its map: ``model``, ``weights_hash``, ``mode``, ``stride``,
-#: and ``normalisation``, what was done to the image's pixels.
+#: and ``normalisation``, what was done to the image.
 DENSE = "dense"
 
 

@@ -4,6 +4,10 @@ MaskFormer-like losses turn a label map into one binary mask per class. A pixel 
 thereby a negative of every class: the unseen classes of zero-shot training are taught to be nothing. What is here lets
 such pixels take no part, in the matching as in the mask losses.
 
+255 does not say why a pixel has no label. Pixels of unseen classes have it, but so has the padding, and the whole
+background where it is no class (VOC 15/5 and Context's 59 names, through ``reduce_zero_label``). All of them are left
+out: in an image with one labelled class, that class's mask then has no negative pixel.
+
 Legend: Q queries, G ground-truth masks, P sampled points, H x W pixels of the label map, h x w cells of a mask.
 """
 

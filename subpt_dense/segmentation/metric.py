@@ -116,7 +116,7 @@ class ZeroShotIoUMetric(IoUMetric):
             raise ValueError(
                 "ZeroShotIoUMetric needs at least one evaluated image. Got none: is the test data set empty?"
             )
-        counts = torch.stack([result["counts"] for result in results]).sum(dim=0)  # int64 [4, K]
+        counts = sum((result["counts"] for result in results), start=torch.zeros((), dtype=torch.long))  # [4, K]
         if not counts[_LABELLED].sum():
             raise ValueError(
                 f"ZeroShotIoUMetric needs labelled pixels. Got {len(results)} images all of whose pixels are ignored "

@@ -1,17 +1,19 @@
 """mmseg's multimodal segmentor (SAN) on the rows of one prompt head (K classes, D embedding)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mmseg.models.segmentors import MultimodalEncoderDecoder
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from subpt_dense.heads import PromptedModel
+from subpt_dense.heads import PromptedModel, hand_out_groups
 from subpt_dense.registry import MODELS
+from subpt_dense.segmentation.calibrated import note_gamma
 from subpt_dense.segmentation.rows_text_encoder import RowsTextEncoder
+from subpt_dense.segmentation.same_clip import check_clip
 from subpt_dense.segmentation.san_weights import load_san_weights
-from subpt_dense.text import TextSpec
+from subpt_dense.text import TextSpec, load_tower
 
 
 @MODELS.register_module()
@@ -27,19 +29,22 @@ class OVMultimodalSegmentor(PromptedModel, MultimodalEncoderDecoder):
         language: Defaults for ``prompt``, see :func:`subpt_dense.heads.complete_prompt`.
         pretrained: Where the frozen image side comes from when weights are initialised: a CLIP of open_clip,
             ``dict(model=..., pretrained=...)``, every weight of which must fit; or, as in mmseg, the path or URL of a
-            file made by its ``tools/model_converters/clip2mmseg.py``.
+            file made by its ``tools/model_converters/clip2mmseg.py``, which does not tell its CLIP.
         image_encoder, text_encoder, decode_head, train_cfg, test_cfg, data_preprocessor, asymetric_input,
             encoder_resolution, init_cfg: As for ``mmseg.MultimodalEncoderDecoder``.
 
     Raises:
         ValueError: If the text encoder is not ours or has no background row, the rows have another length than the
-            mask embeddings, or the class weights of the loss differ between classes.
+            mask embeddings or come from another CLIP than ``pretrained`` or ``text_encoder.text``, or the class weights
+            of the loss differ between classes.
+        FileNotFoundError, RuntimeError: If the weights of a CLIP that is named cannot be had.
     """
 
     def __init__(self, *args: Any, pretrained: str | Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        clip = pretrained if isinstance(pretrained, Mapping) else None
-        super().__init__(*args, pretrained=None if clip is not None else pretrained, **kwargs)
-        self._clip = None if clip is None else TextSpec(**clip)
+        named = {"pretrained": pretrained, "text_encoder.text": (kwargs.get("text_encoder") or {}).get("text")}
+        clips = {part: TextSpec(**clip) for part, clip in named.items() if isinstance(clip, Mapping)}
+        super().__init__(*args, pretrained=None if "pretrained" in clips else pretrained, **kwargs)
+        self._clip = clips.get("pretrained")
         encoder = self.text_encoder
         if not isinstance(encoder, RowsTextEncoder) or not encoder.cat_bg:
             raise ValueError(
@@ -54,17 +59,21 @@ class OVMultimodalSegmentor(PromptedModel, MultimodalEncoderDecoder):
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{value} of {name}" for name, value in lengths.items())
             raise ValueError(f"Rows and mask embeddings of OVMultimodalSegmentor must have one length. Got {told}.")
+        for part, spec in clips.items():
+            check_clip(self, part, backbone=spec.model, text_hash=load_tower(spec).weights_hash)
         self._loss_weights = [_two_weights(loss) for loss in self._losses()]
 
     def _losses(self) -> list[Any]:
         losses = self.decode_head.loss_decode
         return list(losses) if isinstance(losses, nn.ModuleList) else [losses]
 
-    def set_vocabulary(self, names: Sequence[str]) -> None:
-        """Segment into these names from now on; rows of old names go, class counts follow.
+    def set_vocabulary(self, names: Sequence[str], base: Collection[str] = ()) -> None:
+        """Segment into these names from now on; rows of old names go, class counts and groups follow.
 
         Args:
             names: At least two class names in label order.
+            base: The seen ones, from whose scores the head subtracts its ``gamma``. A name that is not among them
+                counts as unseen.
 
         Raises:
             ValueError: If there are fewer, or a name is empty, repeated, or refused by the prompt head. The model is
@@ -76,6 +85,7 @@ class OVMultimodalSegmentor(PromptedModel, MultimodalEncoderDecoder):
                 f"to be thresholded. Got {list(names)}; add a name for what is not it."
             )
         super().set_vocabulary(names)
+        hand_out_groups(self, names, base)
 
     def _set_num_classes(self, num_classes: int) -> None:
         for module in (self, self.decode_head):
@@ -106,7 +116,9 @@ class OVMultimodalSegmentor(PromptedModel, MultimodalEncoderDecoder):
     def predict(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> list[SegDataSample]:
         """The host's label maps, labelled by position in the vocabulary."""
         self.hand_out_rows()
-        return super().predict(inputs, data_samples)
+        found = super().predict(inputs, data_samples)
+        note_gamma(self.decode_head, found)
+        return found
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
         """Scores ``[B, K, H, W]``; the host's own tensor mode does not run."""

@@ -28,9 +28,10 @@ class DensePreProcessor(SegDataPreProcessor):
     """
 
     def normalisation(self) -> dict[str, Any]:
-        """What is done to an image's pixels: ``mean`` and ``std`` in 0..255, or ``None``, and the swap of channels."""
+        """What is done to an image: ``mean`` and ``std`` in 0..255, or ``None``, the swap of channels, and ``pad_val``,
+        which the padding below and to the right has and the cells at the edge see."""
         known = {name: getattr(self, name).flatten().tolist() if self._enable_normalize else None for name in _STATS}
-        return {**known, "swap_channels": bool(self.channel_conversion)}
+        return {**known, "swap_channels": bool(self.channel_conversion), "pad_val": self.pad_val}
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """What the model takes.

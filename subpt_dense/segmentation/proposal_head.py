@@ -4,6 +4,7 @@ Legend: B images, L supervised layers, Q queries, K classes, G matched masks of 
 mask, D embedding.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,14 +17,14 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from subpt_dense.heads import TextClassifier, fuse_scores
-from subpt_dense.heads.ensemble import check_groups
 from subpt_dense.registry import MODELS
+from subpt_dense.segmentation.calibrated import CalibratedScores
 from subpt_dense.segmentation.mask_targets import LabelledMatcher, mask_instances, place_weights, set_aside
 from subpt_dense.segmentation.masked_regions import MaskedRegions
 
 
 @MODELS.register_module()
-class ProposalCLIPHead(MaskFormerHead):
+class ProposalCLIPHead(CalibratedScores, MaskFormerHead):
     """zsseg's two stages (arXiv 2112.14757) on mmseg's MaskFormer, with the rows of the model's one prompt head.
 
     The query of each proposal is projected (two layers) and compared with the rows and a learned background row; this
@@ -31,8 +32,8 @@ class ProposalCLIPHead(MaskFormerHead):
     also cut out, emptied outside of its mask and encoded by a frozen CLIP (:class:`MaskedRegions`). Scores are
     ``branch^(1 - w) * clip^w``, w by group, the background's share left out (their ``semantic_inference``: branch and
     CLIP have 0.7 and 0.3 on seen classes, 0.3 and 0.7 on unseen ones for VOC, 0.8 and 0.2 for COCO-Stuff); a proposal
-    without a pixel keeps ``branch^(1 - w)``. Differences: they name the two branches by rows of two kinds, learned ones
-    for regions only, and learn those beforehand.
+    without a pixel keeps ``branch^(1 - w)``. Differences: they learn rows beforehand. Those for COCO-Stuff name both
+    branches; those for VOC name regions only, and hand-crafted ones the queries.
 
     Its backbone must be a :class:`subpt_dense.segmentation.BackboneWithImages`.
 
@@ -43,13 +44,18 @@ class ProposalCLIPHead(MaskFormerHead):
         temperature: What cosines are divided by in both branches, > 0: one over CLIP's ``exp(logit_scale)``.
         seen_weight, unseen_weight: w of seen classes and of the others, in [0, 1]. Until :meth:`set_groups` is called
             every class counts as unseen.
+        gamma: What is subtracted from seen classes in testing, in units of a score: a pixel's score for a class is the
+            sum, over all masks, of the mask's probability there times its fused score for the class.
         ignore_unlabelled: Whether pixels of the ignored label take no part in matching and mask losses. As published
-            (and in mmseg) they are outside of every mask.
+            (and in mmseg) they are outside of every mask. *Every* pixel of that label is left out, see
+            :mod:`subpt_dense.segmentation.mask_targets`.
         **kwargs: As for ``mmseg.MaskFormerHead``, with a ``num_classes`` to begin with. A ``class_weight`` in
-            ``loss_cls`` must be one number for all classes and another for background.
+            ``loss_cls`` must be one number for all classes and another for background. ``in_index``, which mmseg's own
+            configs state and its head does not read, must be that of all maps in order.
 
     Raises:
         FileNotFoundError, RuntimeError: If the weights of ``regions`` cannot be had.
+        TypeError: If the host takes no argument of that name; mmdet would drop it.
         ValueError: If an argument is out of range, or the CLIP of ``regions`` has another D.
     """
 
@@ -66,10 +72,11 @@ class ProposalCLIPHead(MaskFormerHead):
         temperature: float = 0.01,
         seen_weight: float = 0.3,
         unseen_weight: float = 0.7,
+        gamma: float = 0.0,
         ignore_unlabelled: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**_taken(kwargs))
         for name, value in {"seen_weight": seen_weight, "unseen_weight": unseen_weight}.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"`{name}` of ProposalCLIPHead must be in [0, 1]. Got {value}.")
@@ -81,7 +88,7 @@ class ProposalCLIPHead(MaskFormerHead):
             )
         self._class_weights = (classes[0], background)
         self.embed_dim, self.temperature = embed_dim, temperature
-        self.seen_weight, self.unseen_weight = seen_weight, unseen_weight
+        self.seen_weight, self.unseen_weight, self.gamma = seen_weight, unseen_weight, gamma
         self.regions = None if regions is None else MaskedRegions(**regions)
         if self.regions is not None and self.regions.embed_dim != embed_dim:
             raise ValueError(
@@ -94,16 +101,6 @@ class ProposalCLIPHead(MaskFormerHead):
         self.ignore_unlabelled = ignore_unlabelled
         if ignore_unlabelled and self.train_cfg:
             self.assigner = LabelledMatcher(self.assigner)
-        # No buffer: its length follows the vocabulary, and checkpoints and DDP's broadcasts must not see that.
-        self._base: Tensor | None = None
-
-    def set_groups(self, base: Tensor) -> None:
-        """Score by these groups from now on: ``base``, bool ``[K]``, says which names of the vocabulary are seen.
-
-        Raises:
-            TypeError, ValueError: If it is not a bool tensor of shape ``[K]``.
-        """
-        self._base = check_groups(base, type(self).__name__)
 
     def _follow_rows(self) -> Tensor:
         """The rows ``[K, D]``, after every class count here is set to theirs."""
@@ -166,7 +163,7 @@ class ProposalCLIPHead(MaskFormerHead):
         return loss_cls, loss_mask, loss_dice
 
     def predict(self, x: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any) -> Tensor:
-        """Scores ``[B, K, H, W]``, >= 0, not summing to one.
+        """Scores ``[B, K, H, W]``, >= 0 before ``gamma``, not summing to one.
 
         Args:
             x: The backbone's maps, then the images ``[B, 3, H, W]``.
@@ -185,7 +182,7 @@ class ProposalCLIPHead(MaskFormerHead):
                 height, width = meta["img_shape"]
                 classes = self._fuse(self.regions, classes, rows, image[:, :height, :width], mask[:, :height, :width])
             found.append(torch.einsum("qk,qhw->khw", classes.to(mask.dtype), mask))
-        return torch.stack(found)
+        return self.lower_seen(torch.stack(found))
 
     def _fuse(self, regions: MaskedRegions, classes: Tensor, rows: Tensor, image: Tensor, masks: Tensor) -> Tensor:
         """The branch's probabilities ``[Q, K]`` with CLIP's of the regions."""
@@ -199,6 +196,23 @@ class ProposalCLIPHead(MaskFormerHead):
         seen = torch.ones_like(classes, dtype=torch.float32)
         seen[found] = (embeddings @ rows.float().T / self.temperature).softmax(dim=-1)
         return fuse_scores(classes, seen, base, base_weight=self.seen_weight, novel_weight=self.unseen_weight)
+
+
+def _taken(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments for the host, every one of which mmseg's head or its base in mmdet names."""
+    hosts = (MaskFormerHead, *MaskFormerHead.__bases__)
+    known = {name for host in hosts for name in inspect.signature(host.__init__).parameters} - {"self", "kwargs"}
+    given = dict(kwargs)
+    index, maps = given.pop("in_index", None), list(range(len(given.get("in_channels", ()))))
+    if index not in (None, maps, tuple(maps)):
+        raise ValueError(f"`in_index` of ProposalCLIPHead must be {maps}: it reads all maps. Got {index}.")
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise TypeError(
+            "The arguments of ProposalCLIPHead must be its own, or those of mmseg.MaskFormerHead. Got "
+            f"{', '.join(f'`{name}`' for name in unknown)}, which neither has."
+        )
+    return given
 
 
 def _meta(meta: Mapping[str, Any], images: Tensor) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from subpt_dense.registry import MODELS
+from subpt_dense.segmentation.calibrated import CalibratedScores
 from subpt_dense.segmentation.mask_targets import (
     LabelledMatcher,
     mask_instances,
@@ -24,7 +25,7 @@ from subpt_dense.segmentation.mask_targets import (
 
 
 @MODELS.register_module()
-class OVSideAdapterHead(SideAdapterCLIPHead):
+class OVSideAdapterHead(CalibratedScores, SideAdapterCLIPHead):
     """mmseg's side adapter (SAN, arXiv 2302.12242), which unlabelled pixels need not teach.
 
     Args:
@@ -32,13 +33,15 @@ class OVSideAdapterHead(SideAdapterCLIPHead):
         ignore_unlabelled: Whether pixels of the ignored label take no part in matching and mask losses. As published
             (and in mmseg) they are outside of every mask, so that the pixels of unseen classes, which are ignored in
             zero-shot training, teach each query that they belong to no class. Queries without a mask learn "no object"
-            either way.
+            either way. *Every* pixel of that label is left out, see :mod:`subpt_dense.segmentation.mask_targets`.
+        gamma: What is subtracted from seen classes in testing, in units of a score: a pixel's score for a class is the
+            sum, over all masks, of the mask's probability there times its probability of the class.
         **kwargs: As for ``mmseg.SideAdapterCLIPHead``.
     """
 
-    def __init__(self, num_classes: int, *, ignore_unlabelled: bool = False, **kwargs: Any) -> None:
+    def __init__(self, num_classes: int, *, ignore_unlabelled: bool = False, gamma: float = 0.0, **kwargs: Any) -> None:
         super().__init__(num_classes=num_classes, **kwargs)
-        self.ignore_unlabelled = ignore_unlabelled
+        self.ignore_unlabelled, self.gamma = ignore_unlabelled, gamma
         if ignore_unlabelled and self.train_cfg:
             self.match_masks.assigner = LabelledMatcher(self.match_masks.assigner)
 
@@ -48,6 +51,15 @@ class OVSideAdapterHead(SideAdapterCLIPHead):
             super().init_weights()
         else:
             self.side_adapter_network.init_weights()
+
+    def predict_by_feat(self, seg_logits: list[Tensor], batch_img_metas: list[dict]) -> Tensor:
+        """The host's scores ``[B, K, H, W]``, those of seen classes less ``gamma``.
+
+        Args:
+            seg_logits: Mask logits ``[B, Q, h, w]`` and class logits ``[B, Q, K + 1]``, background last.
+            batch_img_metas: As in the host.
+        """
+        return self.lower_seen(super().predict_by_feat(seg_logits, batch_img_metas))
 
     def loss(self, x: Any, batch_data_samples: list[SegDataSample], train_cfg: Any) -> dict[str, Tensor]:
         """The host's losses.

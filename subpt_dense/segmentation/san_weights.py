@@ -5,6 +5,7 @@ from typing import Any
 
 import open_clip
 import torch
+from mmcv.cnn.bricks.transformer import FFN
 from torch import Tensor, nn
 
 from subpt_dense.text import TextSpec, load_tower
@@ -105,34 +106,44 @@ def load_san_weights(image_encoder: nn.Module, recogniser: nn.Module, spec: Text
 
     Raises:
         FileNotFoundError, RuntimeError: If the weights cannot be had.
-        ValueError: If the CLIP's tower does not fit, in layers, widths, sizes or activation; says what differs.
+        ValueError: If the CLIP's tower does not fit, in layers, widths, heads, sizes or activation; says what differs.
     """
     load_tower(spec)  # refuses unknown models and wrong weights, and is what the prompt head will ask for
-    _check_activation(image_encoder, spec)
+    parts: dict[str, Any] = {"image encoder": image_encoder, "mask layers": recogniser}
+    for name, part in parts.items():
+        _check_activation(name, part, spec)
     with torch.random.fork_rng(devices=()):  # building a model draws numbers; the caller's seed must not feel it
         clip = open_clip.create_model(
             spec.model, pretrained=str(resolve_weights(spec)), precision="fp32", require_pretrained=True
         )
-    parts: list[Any] = [image_encoder, recogniser]
-    found = split_visual(clip.visual.state_dict(), len(parts[0].layers))
-    problems = [text for part, state in zip(parts, found, strict=True) for text in _differences(part, state)]
+    found = split_visual(clip.visual.state_dict(), len(parts["image encoder"].layers))
+    heads = clip.visual.transformer.resblocks[0].attn.num_heads
+    problems = [text for part, state in zip(parts.values(), found, strict=True) for text in _differences(part, state)]
+    problems += [text for name, part in parts.items() for text in _other_heads(name, part, heads)]
     if problems:
         raise ValueError(
             f"`pretrained` of SAN must fit its image encoder and mask layers. {spec.model!r} does not: "
             f"{'; '.join(problems[:4])}{' ...' * (len(problems) > 4)}."
         )
-    for part, state in zip(parts, found, strict=True):
+    for part, state in zip(parts.values(), found, strict=True):
         part.load_state_dict(state)
 
 
-def _check_activation(image_encoder: nn.Module, spec: TextSpec) -> None:
+def _check_activation(name: str, part: nn.Module, spec: TextSpec) -> None:
     quick = bool((open_clip.get_model_config(spec.model) or {}).get("quick_gelu", False))
-    built = any(type(module).__name__ == "QuickGELU" for module in image_encoder.modules())
-    if quick != built:
-        name = {True: "mmseg.QuickGELU", False: "GELU"}
+    wanted = "QuickGELU" if quick else "GELU"
+    built = {type(module.layers[0][1]).__name__ for module in part.modules() if isinstance(module, FFN)}
+    if built != {wanted}:
         raise ValueError(
-            f"`act_cfg` of SAN's image encoder must be {name[quick]!r} for {spec.model!r}. Got {name[built]!r}."
+            f"`act_cfg` of SAN's {name} must be {'mmseg.' * quick + wanted!r} for {spec.model!r}. Got "
+            f"{', '.join(sorted(built))}."
         )
+
+
+def _other_heads(name: str, part: nn.Module, heads: int) -> list[str]:
+    """Shapes do not show the number of heads: the same weights divided otherwise are another attention."""
+    built = {module.num_heads for module in part.modules() if isinstance(module, nn.MultiheadAttention)}
+    return [f"it has {heads} heads, not {other} as the {name} (`num_heads`)" for other in sorted(built - {heads})]
 
 
 def _differences(module: nn.Module, state: Weights) -> list[str]:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from subpt_dense.heads import PromptedModel, hand_out_groups
 from subpt_dense.registry import MODELS
+from subpt_dense.segmentation.calibrated import note_gamma
 from subpt_dense.segmentation.dense_backbone import DenseCLIPBackbone
 from subpt_dense.segmentation.map_facts import check_maps, is_map
+from subpt_dense.segmentation.same_clip import check_clip
 from subpt_dense.segmentation.slide import slide_logits
 
 
@@ -42,7 +44,7 @@ class OVSegmentor(PromptedModel, EncoderDecoder):
         frozen = {"backbone": self.backbone, "decode_head.regions": getattr(self.decode_head, "regions", None)}
         for name, part in frozen.items():
             if hasattr(part, "text_hash"):  # a CLIP's image tower
-                self._check_clip(name, part)
+                check_clip(self, name, backbone=part.key.spec.model, text_hash=part.text_hash)
         if isinstance(self.backbone, DenseCLIPBackbone) and getattr(self.decode_head, "scale", 0.0) is None:
             self.decode_head.scale = self.backbone.scale
 
@@ -58,16 +60,6 @@ class OVSegmentor(PromptedModel, EncoderDecoder):
                     f"`prompt` of {type(self).__name__} must give rows of the length of `{name}`, {wanted}. "
                     f"Got {length}."
                 )
-
-    def _check_clip(self, name: str, part: Any) -> None:
-        wanted = {"backbone": part.key.spec.model, "weights_hash": part.text_hash}
-        rows = self.prompt.identity()
-        if any(rows.get(key) not in (None, value) for key, value in wanted.items()):
-            raise ValueError(
-                f"`prompt` of {type(self).__name__} must give rows of the CLIP of its `{name}`, {wanted['backbone']!r} "
-                f"with the text weights {wanted['weights_hash']}. Got {rows.get('backbone')!r} with "
-                f"{rows.get('weights_hash')}."
-            )
 
     def set_vocabulary(self, names: Sequence[str], base: Collection[str] = ()) -> None:
         """Classify these names from now on: rows of old names go, class counts and groups follow.
@@ -126,9 +118,7 @@ class OVSegmentor(PromptedModel, EncoderDecoder):
         check_maps(self.backbone, inputs, data_samples)
         self.hand_out_rows()
         found = super().predict(inputs, data_samples)
-        if hasattr(self.decode_head, "gamma"):
-            for sample in found:  # so that results can name it
-                sample.set_metainfo({"gamma": self.decode_head.gamma})
+        note_gamma(self.decode_head, found)
         return found
 
     def _forward(self, inputs: Tensor, data_samples: OptSampleList = None) -> Tensor:

@@ -3,6 +3,7 @@
 import colorsys
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -104,7 +105,11 @@ class ClassMapVisualizer(SegLocalVisualizer):
         """Draw one picture ``[H, W, 3]`` RGB with its maps; arguments as for mmseg's.
 
         Args:
+            out_file: Folders are made; None: to the back ends.
             with_labels: Whether the legend is drawn.
+
+        Raises:
+            OSError: If ``out_file`` cannot be written.
         """
         image = self._enlarge(image)
         wanted = [("truth", "gt_sem_seg")] * draw_gt + [("prediction", "pred_sem_seg")] * draw_pred
@@ -119,7 +124,9 @@ class ClassMapVisualizer(SegLocalVisualizer):
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            cv2.imwrite(out_file, drawn[..., ::-1])
+            Path(out_file).parent.mkdir(parents=True, exist_ok=True)
+            if not cv2.imwrite(out_file, drawn[..., ::-1]):  # which says nothing else
+                raise OSError(f"`out_file` of ClassMapVisualizer must be a file that can be written. Got {out_file}.")
         elif not show:
             self.add_image(name, drawn, step)
 

@@ -1,5 +1,6 @@
 """The study of prompts in a detector: ViLD's three modes, shifted scenes, few labelled boxes, several seeds."""
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from subpt_dense.toyworld.dense_run import LEAN, DenseRun, do_run, finished
 from subpt_dense.toyworld.folder import write_text
 from subpt_dense.toyworld.relocated import relocated
 from subpt_dense.toyworld.study_ovd_table import read_scores, study_table, summarise
+from subpt_dense.toyworld.study_summary import untouched
 
 INSIDE = ("template", "coop", "subpt", "nfl", "subpt_nfl", "subpt_nfl_heldout")
 DETPRO = "detpro_subpt_nfl"
@@ -67,22 +69,27 @@ def run_ovd_study(
     Returns:
         What ``summary.json`` holds, see :func:`subpt_dense.toyworld.study_ovd_table.summarise`.
     """
+    start = time.perf_counter()
     console, root, work = console or Console(), Path(root), Path(work_dir)
-    build_world(root, train=scenes, val=_CHOICES + _REPORTED, train_crops=1, val_crops=1, domain=domain)
+    made = build_world(root, train=scenes, val=_CHOICES + _REPORTED, train_crops=1, val_crops=1, domain=domain)
+    made = made and not (work / "proposals").exists()
     prepare_regions(root, work / "proposals", Path(configs), options or {}, console)
     runs = [
         _run(head, seed, work, root, Path(configs), _CHOICES if choosing else -_REPORTED, options or {})
         for seed in seeds  # outer: after a stop, what is there is paired
         for head in heads
     ]
+    whole = untouched(runs)
     outcomes = do_all(runs, do_run, finished, _line, jobs=jobs, commit=code_commit(), console=console)
     setting = {
         "domain": domain,
         "training_scenes": scenes,
         "scored_on": f"{'first' if choosing else 'last'} {_CHOICES if choosing else _REPORTED} validation scenes",
         "options": {key: str(value) for key, value in (options or {}).items()},
+        "world": "made" if made else "found",  # of which `seconds` holds the making, or does not
     }
-    summary = summarise(outcomes, list(heads), list(MODES), list(seeds), setting)
+    seconds = time.perf_counter() - start if whole else None
+    summary = summarise(outcomes, list(heads), list(MODES), list(seeds), setting, seconds)
     write_json(work / "summary.json", summary)
     if summary["heads"]:
         write_text(work / "table.md", study_table(summary))

@@ -25,6 +25,7 @@ def summarise(
     modes: Sequence[str],
     seeds: Sequence[int],
     setting: Mapping[str, Any],
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """One dict of all results.
 
@@ -32,6 +33,7 @@ def summarise(
         outcomes: Runs with their result, or with the reason why there is none.
         heads, modes, seeds: All of them, in order.
         setting: Kept as it is.
+        seconds: Wall time of the whole study; None where it was resumed.
 
     Returns:
         As :func:`subpt_dense.toyworld.study_summary.make_summary`; ``heads`` by ``<mode>/<head>``: ``base``, ``novel``,
@@ -50,7 +52,7 @@ def summarise(
             wrong = [one["controls"][mode]["bbox"]["novel"] for one in mine if mode in one["controls"]]
             if wrong:
                 controls[f"{mode}/{head}"] = wrong
-    return make_summary(outcomes, seeds, setting, found, controls)
+    return make_summary(outcomes, seeds, setting, found, controls, seconds)
 
 
 def _scores(tables: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

@@ -1,6 +1,7 @@
 """What the summaries of all dense tasks' studies have in common (n seeds)."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from subpt_dense.evaluation.seeds import paired
@@ -15,12 +16,18 @@ def results_of(outcomes: Outcomes, seeds: Sequence[int]) -> list[Mapping[str, An
     return sorted(results, key=lambda result: seeds.index(result["seed"]))
 
 
+def untouched(runs: Sequence[DenseRun]) -> bool:
+    """Whether nothing of these runs is there yet: only then the wall time of a study is that of all its work."""
+    return not any(Path(run.folder).exists() for run in runs)
+
+
 def make_summary(
     outcomes: Outcomes,
     seeds: Sequence[int],
     setting: Mapping[str, Any],
     heads: Mapping[str, Any],
     controls: Mapping[str, Any],
+    seconds: float | None,
 ) -> dict[str, Any]:
     """One dict of all that there is.
 
@@ -30,13 +37,14 @@ def make_summary(
         setting: Kept as it is.
         heads: The scores by what tables call them, one number a seed, and ``seeds``, those that finished.
         controls: Scores with wrong rows.
+        seconds: From the start of the study to here, on the wall; None where it went on with what was :func:`untouched`
+            no more.
 
     Returns:
         ``heads``, ``controls``, ``setting``, ``seeds``, ``failures`` (``head``, ``seed``, ``error``), ``run_seconds``
-        (the runs' own, whenever they ran), ``seconds`` (the same) and ``commit`` (those of the runs).
+        (the runs' own, whenever they ran, added up), ``seconds`` and ``commit`` (those of the runs).
     """
     results = results_of(outcomes, seeds)
-    seconds = round(sum(result["seconds"] for result in results), 1)
     return {
         "heads": dict(heads),
         "controls": dict(controls),
@@ -45,8 +53,8 @@ def make_summary(
         "failures": [
             {"head": run.head, "seed": run.seed, "error": why} for run, why in outcomes if isinstance(why, str)
         ],
-        "run_seconds": seconds,
-        "seconds": seconds,
+        "run_seconds": round(sum(result["seconds"] for result in results), 1),
+        "seconds": None if seconds is None else round(seconds, 1),
         "commit": ", ".join(sorted({result["commit"] for result in results})) or "unknown",
     }
 

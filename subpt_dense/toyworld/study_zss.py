@@ -1,6 +1,7 @@
 """The study of learned words in a segmentor: shifted scenes, few labelled images, several draws of them."""
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from subpt_dense.toyworld.build import build_world
 from subpt_dense.toyworld.dense_run import LEAN, DenseRun, do_run, finished
 from subpt_dense.toyworld.folder import write_text
 from subpt_dense.toyworld.relocated import relocated
+from subpt_dense.toyworld.study_summary import untouched
 from subpt_dense.toyworld.study_zss_table import MODE, SCORES, read_scores, study_table, summarise
 
 HEADS = ("template", "coop", "subpt", "nfl", "subpt_nfl", "subpt_nfl_heldout")
@@ -59,29 +61,34 @@ def run_zss_study(
         console: Where progress goes.
 
     Returns:
-        What ``summary.json`` holds, see :func:`subpt_dense.toyworld.study_zss_table.summarise`.
+        What ``summary.json`` holds, see :func:`subpt_dense.toyworld.study_zss_table.summarise`. Its ``seconds`` leave
+        out a world, and frozen maps in the configs' ``cache_dir``, that were there already.
 
     Raises:
         ValueError: If ``images`` is not in 1..200.
     """
     if not 1 <= images <= _POOL:
         raise ValueError(f"`images` of run_zss_study must be in [1, {_POOL}]. Got {images}.")
+    start = time.perf_counter()
     console, root, work = console or Console(), Path(root), Path(work_dir)
-    build_world(root, train=_POOL, val=_CHOICES + _REPORTED, train_crops=1, val_crops=1, domain=domain)
+    made = build_world(root, train=_POOL, val=_CHOICES + _REPORTED, train_crops=1, val_crops=1, domain=domain)
     scored = _CHOICES if choosing else -_REPORTED
     runs = [
         _run(head, seed, work, root, Path(configs), images, scored, options or {})
         for seed in seeds  # outer: after a stop, what is there is paired
         for head in heads
     ]
+    whole = untouched(runs)
     outcomes = do_all(runs, do_run, finished, _line, jobs=jobs, commit=code_commit(), console=console)
     setting = {
         "domain": domain,
         "training_images": images,
         "scored_on": f"{'first' if choosing else 'last'} {_CHOICES if choosing else _REPORTED} validation scenes",
         "options": {key: str(value) for key, value in (options or {}).items()},
+        "world": "made" if made else "found",  # of which `seconds` holds the making, or does not
     }
-    summary = summarise(outcomes, list(heads), list(seeds), setting)
+    seconds = time.perf_counter() - start if whole else None
+    summary = summarise(outcomes, list(heads), list(seeds), setting, seconds)
     write_json(work / "summary.json", summary)
     if summary["heads"]:
         write_text(work / "table.md", study_table(summary))

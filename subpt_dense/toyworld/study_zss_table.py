@@ -27,7 +27,11 @@ def read_scores(tables: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def summarise(
-    outcomes: Outcomes, heads: Sequence[str], seeds: Sequence[int], setting: Mapping[str, Any]
+    outcomes: Outcomes,
+    heads: Sequence[str],
+    seeds: Sequence[int],
+    setting: Mapping[str, Any],
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """One dict of all results.
 
@@ -35,6 +39,7 @@ def summarise(
         outcomes: Runs with their result, or with the reason why there is none.
         heads, seeds: All of them, in order.
         setting: Kept as it is.
+        seconds: Wall time of the whole study; None where it was resumed.
 
     Returns:
         As :func:`subpt_dense.toyworld.study_summary.make_summary`; ``heads`` by name: ``pacc``, ``base`` (mean IoU of
@@ -52,7 +57,7 @@ def summarise(
         wrong = [one["controls"][MODE]["novel"] for one in mine if MODE in one["controls"]]
         if wrong:
             controls[head] = wrong
-    return make_summary(outcomes, seeds, setting, found, controls)
+    return make_summary(outcomes, seeds, setting, found, controls, seconds)
 
 
 def study_table(summary: Mapping[str, Any]) -> str:

@@ -66,8 +66,9 @@ class DenseTransformer:
         return patches.transpose(1, 2).reshape(len(images), -1, height, width)
 
     def _positions(self, height: int, width: int) -> Tensor:
-        """``[L, C]``: the class token's, and the grid's, resized where the grid is another (bicubic, half-pixel
-        centres, as ViT and the CLIP-based segmentors do)."""
+        """``[L, C]``: the class token's, and the grid's, resized to the size of another grid (bicubic, half-pixel
+        centres, as ViT does). SCLIP and ClearCLIP hand a factor over, ``(h + 0.1) / side``: their centres lie up to
+        a tenth of a patch elsewhere."""
         known, grid = self._visual.positional_embedding, self._visual.grid_size
         if (height, width) == tuple(grid):
             return known

@@ -106,6 +106,13 @@ def test_names_that_the_prompt_knows_are_refused_or_stated(run: Path, tmp_path: 
     data = apis.load_config(write_data(tmp_path, {shown(1)[0]: known}))
     with pytest.raises(ValueError, match=f"generic TextAnchor 'nfl' must hold no evaluated name. Got {known}"):
         transfer_model(run / "iter_2.pth", [data], tmp_path / "moved")
+    (tmp_path / "first").mkdir()
+    first = write_data(tmp_path / "first", {shown(1)[0]: "brass kettle"}).rename(tmp_path / "ovd_first.py")
+    with (
+        mock.patch.object(model_transfer, "test", side_effect=AssertionError("tested before the refusal")),
+        pytest.raises(ValueError, match="ovd_mine must be of names that the prompt knows nothing of.*as-heldout"),
+    ):
+        transfer_model(run / "iter_2.pth", [apis.load_config(first), data], tmp_path / "moved")
     told = transfer_model(run / "iter_2.pth", [data], tmp_path / "told", as_heldout=True)["ovd_mine"]
     assert told["head"]["anchors"][0]["kind"] == "heldout" and told["tables"][0]["groups"].keys() == {"all"}
 

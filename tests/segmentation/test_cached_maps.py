@@ -7,8 +7,11 @@ import shutil
 
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
 
 from subpt_dense.registry import DATASETS
+from subpt_dense.segmentation import cached_maps
 from subpt_dense.segmentation.maps_file import MapItem, MapsFile, write_maps
 from tests.segmentation.dense_model import (
     COOP,
@@ -128,13 +131,25 @@ def test_found_again_and_only_for_the_same(cached, dense_clip, scenes, tmp_path)
     assert len(files(tmp_path)) == 3
     cached(preprocessor={**PREPROCESSOR, "std": [60.0] * 3})
     assert len(files(tmp_path)) == 4
+    cached(preprocessor={**PREPROCESSOR, "pad_val": 1.0})
+    assert len(files(tmp_path)) == 5
     copied = tmp_path / "scenes"
     shutil.copytree(scenes, copied)
     cached(dataset=scenes_config(copied))
     os.utime(copied / "img" / "0.png", ns=(1, 1))
     cached(dataset=scenes_config(copied))
-    assert len(files(tmp_path)) == 6
+    assert len(files(tmp_path)) == 7
     assert not [path for path in (tmp_path / "maps").iterdir() if path.suffix not in (".bin", ".json")]
+
+
+def test_the_first_process_makes_it(cached, monkeypatch):
+    calls = []
+    monkeypatch.setattr(cached_maps, "by_first_process", lambda make: calls.append(make()))
+    cached()
+    assert len(calls) == 1
+    monkeypatch.setattr(cached_maps, "by_first_process", lambda make: None)
+    with pytest.raises(FileNotFoundError, match="there are no dense maps of that name"):
+        cached("seen")
 
 
 def test_an_unfinished_file_is_made_again(cached, tmp_path):
@@ -209,11 +224,61 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path, item, message
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
-def test_random_pipelines_are_refused(cached, scenes):
+CROP = {"type": "mmseg.RandomCrop", "crop_size": (32, 32)}
+
+
+def drawing(scenes, step):
     config = scenes_config(scenes)
-    config["pipeline"].insert(2, {"type": "mmseg.RandomCrop", "crop_size": (32, 32)})
-    with pytest.raises(ValueError, match="without random transforms: each image is read once. Got RandomCrop"):
-        cached(dataset=config)
+    config["pipeline"].insert(2, step)
+    return config
+
+
+def repeated(dataset):
+    return {"type": "mmengine.RepeatDataset", "times": 2, "dataset": dataset}
+
+
+@pytest.mark.parametrize(
+    ("step", "wrap", "name"),
+    [
+        (CROP, None, "RandomCrop"),
+        ({"type": "mmseg.BioMedicalGaussianNoise"}, None, "BioMedicalGaussianNoise"),
+        ({"type": "mmengine.TransformBroadcaster", "transforms": [CROP]}, None, "RandomCrop"),
+        ({"type": "mmengine.RandomApply", "transforms": [CROP]}, None, "RandomApply, RandomCrop"),
+        ({"type": "mmengine.RandomChoice", "transforms": [[CROP]]}, None, "RandomChoice, RandomCrop"),
+        (CROP, repeated, "RandomCrop"),
+        (CROP, lambda dataset: {"type": "mmengine.ConcatDataset", "datasets": [dataset]}, "RandomCrop"),
+    ],
+)
+def test_random_pipelines_are_refused(cached, scenes, step, wrap, name):
+    config = drawing(scenes, step)
+    with pytest.raises(ValueError, match=f"without random transforms: each image is read once. Got {name}"):
+        cached(dataset=wrap(config) if wrap else config)
+
+
+def test_a_transform_that_tells_mmcv_of_its_randomness_is_refused(cached, scenes):
+    class Jitter(BaseTransform):
+        @cache_randomness
+        def draw(self):
+            return 0.5
+
+        def transform(self, results):
+            return results
+
+    with pytest.raises(ValueError, match="Got Jitter"):
+        cached(dataset=DATASETS.build(drawing(scenes, Jitter())))
+
+
+def test_a_repeated_set_without_random_steps(cached, scenes):
+    maps = cached(dataset=repeated(scenes_config(scenes)))
+    assert len(maps) == 12 and torch.equal(maps[1]["inputs"], maps[7]["inputs"])
+    assert maps[7]["data_samples"].img_path.endswith("1.png")
+
+
+def test_wrapped_sets_of_different_pipelines_have_different_files(cached, scenes, tmp_path):
+    small = drawing(scenes, {"type": "mmengine.Resize", "scale": (32, 32)})
+    for config in (scenes_config(scenes), small):
+        cached(dataset=DATASETS.build(repeated(config)))
+    assert len(files(tmp_path)) == 2
 
 
 def test_a_skipped_image_is_refused(cached, scenes):
@@ -221,6 +286,10 @@ def test_a_skipped_image_is_refused(cached, scenes):
     config["pipeline"].append(lambda item: None)
     with pytest.raises(ValueError, match="must give an item for every image. Its pipeline skips .*0.png"):
         cached(dataset=DATASETS.build(config))
+    training = scenes_config(scenes, "seen")
+    training["pipeline"].append(lambda item: None if item["data_samples"].img_path.endswith("0.png") else item)
+    with pytest.raises(ValueError, match="must give an item for every image. Its pipeline skips .*0.png"):
+        cached(dataset=DATASETS.build(repeated(DATASETS.build(training))))  # which draws another image in its place
 
 
 def test_maps_of_another_mode_or_tower_are_refused(cached, dense_clip, tmp_path):
@@ -237,8 +306,10 @@ def test_maps_of_another_mode_or_tower_are_refused(cached, dense_clip, tmp_path)
         other.predict(**step(other, [maps[0]]))
 
 
-def test_another_normalisation_is_refused(cached, dense_clip):
-    model = build_segmentor(dense_clip, **DENSE_MODEL, **{"data_preprocessor.std": [60.0] * 3})
+@pytest.mark.parametrize("other", [{"std": [60.0] * 3}, {"pad_val": 1.0}], ids=str)
+def test_another_normalisation_is_refused(cached, dense_clip, other):
+    changed = {f"data_preprocessor.{key}": value for key, value in other.items()}
+    model = build_segmentor(dense_clip, **DENSE_MODEL, **changed)
     with pytest.raises(ValueError, match="must be of images that were normalised as by the model's DensePreProcessor"):
         step(model, [cached()[0]])
 

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 
@@ -65,6 +67,29 @@ class TestGrid:
         logits, labels = images(1)[0]
         scores = run(grid((7.0, 3.0, 5.0)), [sample(logits - 100 * SEEN[:, None, None].float(), labels)])
         assert scores["gamma"] == 3.0
+
+    def test_of_an_image_only_the_classes_in_it_are_kept(self) -> None:
+        names = tuple(f"class {k}" for k in range(150))
+        gammas = tuple(0.1 * g for g in range(41))
+        metric, plain = grid(gammas), ZeroShotIoUMetric(protocol="x")
+        samples, rng = [], torch.Generator().manual_seed(0)
+        for k in range(3):
+            logits, labels = torch.zeros(150, 8, 9), torch.full((8, 9), k)
+            logits[10 * k : 10 * k + 4] = 5 + torch.randn(4, 8, 9, generator=rng)  # found: two seen, two unseen ones
+            samples.append(sample(logits, labels, k))
+        for one in (metric, plain):
+            one.dataset_meta = {"classes": names, "base_classes": names[::2], "novel_classes": names[1::2]}
+            one.process({}, samples)
+        kept = [len(pickle.dumps(result)) for result in metric.results]
+        assert (
+            max(kept) < 41 * 2 * 5 * 4 + 3000
+        )  # two counts of five classes for 41 gammas, in 4 bytes; not 41 * 4 * 150
+        values = [value for result in metric.results for value in result.values() if isinstance(value, torch.Tensor)]
+        assert all(value.untyped_storage().nbytes() == 4 * value.numel() for value in values)
+        metric.evaluate(3)
+        at_zero, expected = metric.table.details["grid"]["rows"][0], plain.evaluate(3)
+        assert at_zero == pytest.approx({"gamma": 0.0, **{key: expected[key] for key in ("S", "U", "hIoU", "pAcc")}})
+        assert metric.table.images == 3
 
     def test_the_hash_is_that_of_the_metric(self) -> None:
         metrics = grid(), ZeroShotIoUMetric(protocol="x")

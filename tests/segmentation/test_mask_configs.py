@@ -7,7 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
+from torch import nn
 
 import subpt_dense.toyworld  # noqa: F401  (registers the toy CLIP's model)
 from subpt_dense.registry import MODELS
@@ -85,7 +87,8 @@ def shrink(cfg: Config, clip: dict[str, str], kind: str) -> Config:
         cfg.model.decode_head.regions.update(clip)
         backbone = {"depth": 50, "base_channels": 8, "stem_channels": 8, "pretrained": None}
         small |= {f"model.backbone.backbone.{key}": value for key, value in backbone.items()}
-        small |= {"model.decode_head.in_channels": [32, 64, 128, 256], "model.decode_head.embed_dim": DIM}
+        small |= {"model.decode_head.in_channels": [32, 64, 128, 256], "model.decode_head.in_index": [0, 1, 2, 3]}
+        small |= {"model.decode_head.embed_dim": DIM}
     cfg.merge_from_dict(small)
     cfg.model.language.names = LISTS
     return cfg
@@ -115,6 +118,29 @@ def test_it_builds_and_learns(clip, toy_clip, data, kind, head, ignore):
     with torch.no_grad():
         (sample, _) = model.predict(*pictures())
     assert sample.seg_logits.data.shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize(("data", "kind"), [("voc", "san"), ("cocostuff", "twostage"), ("toy", "twostage")])
+def test_norms_and_embeddings_do_not_decay(clip, toy_clip, data, kind):
+    """As in SAN's and MaskFormer's own code, where biases do, and SAN's background row and the norms of its fusion."""
+    cfg = shrink(load(data, kind, "coop"), toy_clip if data == "toy" else clip, kind)
+    init_default_scope(cfg.default_scope)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    owners = {
+        f"{at}.{name}": part for at, part in model.named_modules() for name, _ in part.named_parameters("", False)
+    }
+    learned = {id(value): name for name, value in model.named_parameters() if value.requires_grad}
+    built = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    groups = {learned[id(value)]: group for group in built.param_groups for value in group["params"]}
+    assert {*groups} == {*learned.values()} and len(groups) == len(learned)
+    norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm, nn.Embedding)
+    idle = {name for name in groups if isinstance(owners[name], norms)}
+    idle |= {name for name in groups if name.split(".")[-1].endswith(("pos_embed", "query_embed", "context"))}
+    assert {name for name, group in groups.items() if not group["weight_decay"]} == idle and len(idle) > 6
+    slow = {name for name in groups if name.startswith("backbone.")}
+    assert {name for name, group in groups.items() if group["lr"] < cfg.optim_wrapper.optimizer.lr} == slow
+    for key in cfg.optim_wrapper.paramwise_cfg.custom_keys:
+        assert any(key in name for name in groups), f"{key} names nothing that is learned"
 
 
 def test_sans_losses_and_costs_are_mmsegs_own():

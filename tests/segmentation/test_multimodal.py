@@ -196,6 +196,9 @@ def test_an_unknown_tower():
         split_visual(state, 1)
 
 
+_REST = "decode_head.maskgen_cfg"
+
+
 @pytest.mark.parametrize(
     ("vision", "options", "message"),
     [
@@ -203,8 +206,12 @@ def test_an_unknown_tower():
         ({"width": 48}, {}, r"does not: cls_token is \[1, 1, 48\], not \[1, 1, 32\]"),
         ({"image_size": 48}, {}, r"does not: pos_embed is \[1, 10, 32\], not \[1, 5, 32\]\."),
         ({}, {"image_encoder.act_cfg.type": "GELU"}, r"`act_cfg` of SAN's image encoder must be 'mmseg\.QuickGELU'"),
+        ({}, {f"{_REST}.act_cfg.type": "GELU"}, r"`act_cfg` of SAN's mask layers must be 'mmseg\.QuickGELU'.*Got GELU"),
+        ({}, {"image_encoder.act_cfg.type": "ReLU"}, r"`act_cfg` of SAN's image encoder must be.*Got ReLU"),
+        ({}, {"image_encoder.num_heads": 4}, r"does not: it has 2 heads, not 4 as the image encoder \(`num_heads`\)\."),
+        ({}, {f"{_REST}.num_heads": 4}, r"does not: it has 2 heads, not 4 as the mask layers \(`num_heads`\)\."),
     ],
-    ids=["deeper", "wider", "larger", "activation"],
+    ids=["deeper", "wider", "larger", "activation", "last activation", "other activation", "heads", "last heads"],
 )
 def test_a_clip_that_does_not_fit(tmp_path, vision, options, message):
     other = write_vit_clip(tmp_path, **vision)
@@ -229,6 +236,40 @@ def test_refusals(clip, options, message):
 
     with pytest.raises(ValueError, match=message):
         MODELS.build(san_config(clip, **options))
+
+
+@pytest.mark.parametrize("names", ["own", "one"])
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [("pretrained", "pretrained"), ("text_encoder.text", "text_encoder.text"), ("language.text", "pretrained")],
+)
+def test_parts_of_two_clips_are_refused(clip, tmp_path, changed, told, names):
+    """The other CLIP has the same sizes; under one model name only its weights tell it."""
+    from subpt_dense.registry import MODELS
+
+    other = write_vit_clip(tmp_path, seed=5)
+    if names == "one":
+        other = {**clip, "pretrained": other["pretrained"]}
+    with pytest.raises(ValueError, match=f"`prompt` of OVMultimodalSegmentor .* of the CLIP of its `{told}`, '"):
+        MODELS.build(san_config(clip, **{changed: other}))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_rows_of_a_file_are_compared_too(clip, tmp_path, same):
+    from subpt_dense.prompts import save_rows
+    from subpt_dense.registry import MODELS
+
+    prompt = build_san(clip if same else write_vit_clip(tmp_path, seed=5), init=False).eval().prompt
+    facts = {key: prompt.identity()[key] for key in ("backbone", "weights", "weights_hash")}
+    with torch.no_grad():
+        save_rows(tmp_path / "rows.safetensors", prompt(), SEEN, prompt="a {}", **facts)
+    config = san_config(clip)
+    config.prompt = {"type": "subpt_dense.RowsPrompt", "file": str(tmp_path / "rows.safetensors")}
+    if same:
+        MODELS.build(config).set_vocabulary(SEEN)
+        return
+    with pytest.raises(ValueError, match="must give rows of the CLIP of its `pretrained`"):
+        MODELS.build(config)
 
 
 def test_mmsegs_own_text_encoder_is_refused(clip):

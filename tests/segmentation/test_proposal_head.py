@@ -195,6 +195,20 @@ def test_refusals(clip, options, message):
         build_head(clip, **options)
 
 
+@pytest.mark.parametrize("misspelt", ["ignore_unlabeled", "gama", "num_class"])
+def test_an_option_that_nobody_reads_is_refused(misspelt):
+    with pytest.raises(
+        TypeError, match=f"The arguments of ProposalCLIPHead must be .* Got `{misspelt}`, which neither"
+    ):
+        build_head(**{misspelt: 1})
+
+
+@pytest.mark.parametrize("index", [[0], [1, 0], -1])
+def test_maps_that_are_not_read_as_stated_are_refused(index):
+    with pytest.raises(ValueError, match=r"`in_index` of ProposalCLIPHead must be \[0, 1\]: it reads all maps"):
+        build_head(in_index=index)
+
+
 def test_a_head_without_rows_says_so(clip):
     with pytest.raises(RuntimeError, match="TextClassifier has no rows"):
         build_head(clip).predict(inputs(), [{"img_shape": (64, 64)}] * 2, {})

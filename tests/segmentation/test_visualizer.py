@@ -47,6 +47,15 @@ def draw(made, tmp_path, data, shape=(100, 100), **options) -> np.ndarray:
     return cv2.imread(str(out))[:, :, ::-1]
 
 
+def test_folders_are_made_and_what_cannot_be_written_is_told(tmp_path):
+    draw(make(), tmp_path / "not" / "there", sample(found=halves(0, 1)))
+    (tmp_path / "out.png").mkdir()
+    with pytest.raises(
+        OSError, match="`out_file` of ClassMapVisualizer must be a file that can be written. Got .*out.png"
+    ):
+        draw(make(), tmp_path, sample(found=halves(0, 1)))
+
+
 def blended(made, label) -> np.ndarray:
     return 100 * (1 - made.alpha) + np.array(made.dataset_meta["palette"][label]) * made.alpha
 

@@ -54,6 +54,7 @@ def test_the_study_for_real_and_again(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dense_run, "test", lambda *a, **k: pytest.fail("tested again"))
     again = run_ovd_study(tmp_path / "study", configs=CONFIGS, console=console, **asked)
     assert again["heads"] == found["heads"]
+    assert found["seconds"] >= found["run_seconds"] and again["seconds"] is None
 
 
 def outcome(head: str, seed: int, novel: float) -> tuple[DenseRun, dict[str, Any]]:
@@ -73,13 +74,13 @@ def test_summary_and_table() -> None:
     outcomes: list[Any] = [outcome("coop", 2, 60.0), outcome("template", 1, 70.0), outcome("coop", 1, 50.0)]
     outcomes.append((DenseRun("template", "c.py", 2, "w", {}, {}, read_scores), "ValueError: no"))
     setting = {"training_scenes": 9, "domain": "tint", "scored_on": "last 3 validation scenes"}
-    found = summarise(outcomes, ["template", "coop"], MODES, [1, 2], setting)
+    found = summarise(outcomes, ["template", "coop"], MODES, [1, 2], setting, 3.0)
     assert found["heads"]["text/coop"]["novel"] == [50.0, 60.0] and found["heads"]["text/coop"]["seeds"] == [1, 2]
     assert found["heads"]["ensemble/coop"]["mask"]["novel"] == [45.0, 55.0]
     assert found["heads"]["text/coop"]["h"] == [61.54, 68.57]  # 2 * 80 * 50 / 130, 2 * 80 * 60 / 140
     assert found["controls"] == {"text/template": [1.0]}
     assert found["failures"] == [{"head": "template", "seed": 2, "error": "ValueError: no"}]
-    assert (found["seconds"], found["commit"]) == (6.0, "abc")
+    assert (found["run_seconds"], found["seconds"], found["commit"]) == (6.0, 3.0, "abc")
     table = study_table(found)
     assert "| text/coop | 80.0 ± 0.0 | 55.0 ± 7.1 |" in table
     assert "| text/template | 80.0 | 70.0 |" in table and "+20.0 (1 of 1)" in table  # seed 1 is what both have

@@ -58,7 +58,26 @@ def test_the_study_for_real_and_again(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(dense_run, "train", lambda cfg: pytest.fail("trained again"))
     monkeypatch.setattr(dense_run, "test", lambda *a, **k: pytest.fail("tested again"))
     again = run_zss_study(tmp_path / "study", configs=CONFIGS, console=console, **asked)
-    assert again["heads"] == found["heads"]
+    assert again["heads"] == found["heads"] and again["run_seconds"] == found["run_seconds"]
+    assert found["seconds"] >= found["run_seconds"] and again["seconds"] is None
+    assert (found["setting"]["world"], again["setting"]["world"]) == ("made", "found")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_wall_time_is_that_of_a_whole_study_only(
+    begun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_zss, "build_world", lambda *a, **k: True)
+    monkeypatch.setattr(
+        study_zss, "do_all", lambda runs, *a, **k: [(run, outcome(run.head, run.seed, 20.0)[1]) for run in runs]
+    )
+    monkeypatch.setattr(study_zss, "plot_dots", lambda *a, **k: None)
+    if begun:
+        (tmp_path / "coop" / "seed2").mkdir(parents=True)
+    run_zss_study(tmp_path, seeds=(1, 2), heads=("template", "coop"), root="data/toy_zss", configs=CONFIGS)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["run_seconds"] == 8.0
+    assert summary["seconds"] is None if begun else 0 <= summary["seconds"] < 60
 
 
 def outcome(head: str, seed: int, hiou: float) -> tuple[DenseRun, dict[str, Any]]:
@@ -78,11 +97,11 @@ def test_summary_and_table() -> None:
     outcomes: list[Any] = [outcome("coop", 2, 26.0), outcome("template", 1, 25.0), outcome("coop", 1, 22.0)]
     outcomes += [outcome("subpt_nfl_heldout", 1, 24.0), (outcome("template", 2, 0.0)[0], "ValueError: no")]
     setting = {"training_images": 9, "domain": "tint", "scored_on": "last 3 validation scenes"}
-    found = summarise(outcomes, ["template", "coop", "subpt_nfl_heldout"], [1, 2], setting)
+    found = summarise(outcomes, ["template", "coop", "subpt_nfl_heldout"], [1, 2], setting, 5.04)
     assert found["heads"]["coop"]["h"] == [22.0, 26.0] and found["heads"]["coop"]["seeds"] == [1, 2]
     assert set(found["heads"]["template"]) == {*SCORES, "seeds"} and found["controls"] == {"template": [1.5]}
     assert found["failures"] == [{"head": "template", "seed": 2, "error": "ValueError: no"}]
-    assert (found["seconds"], found["commit"]) == (8.0, "abc")
+    assert (found["run_seconds"], found["seconds"], found["commit"]) == (8.0, 5.0, "abc")
     table = study_table(found)
     assert "| coop | 40.0 ± 0.0 | 30.0 ± 0.0 | 20.0 ± 0.0 | 24.0 ± 2.8 |  |" in table
     assert "| subpt_nfl_heldout (knows the unseen names) |" in table and "+2.0 (1 of 1)" in table

@@ -1,5 +1,6 @@
 """One tower a process, found by key, refused when the weights have changed."""
 
+import open_clip
 import pytest
 import torch
 
@@ -58,4 +59,10 @@ def test_hashes_tell_text_from_image(image_clips):
     keys = {kind: load_dense_tower(**files) for kind, files in image_clips.items()}
     towers = [get_dense_tower(key, "cpu") for key in keys.values()]
     assert len({tower.weights_hash for tower in towers} | {tower.text_hash for tower in towers}) == 2 * len(towers)
-    assert all(tower.scale == pytest.approx(tower.scale) and tower.scale > 1 for tower in towers)
+
+
+def test_the_scale_is_the_clip_s(image_clips):
+    for files in image_clips.values():
+        clip = open_clip.create_model(files["model"], pretrained=files["pretrained"])
+        expected = clip.logit_scale.exp().item()
+        assert get_dense_tower(load_dense_tower(**files), "cpu").scale == pytest.approx(expected) and expected > 1

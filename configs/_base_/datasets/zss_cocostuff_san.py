@@ -14,8 +14,9 @@ crops = [
     dict(type="mmseg.PhotoMetricDistortion"),
     dict(type="mmengine.RandomFlip", prob=0.5),
 ]
+to_640 = dict(type="mmseg.ResizeShortestEdge", scale=640, max_size=2560)
+test_pipeline = [load[0], to_640, pack]
+
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=[*load, *crops, pack]))
-val_dataloader = dict(
-    dataset=dict(pipeline=[load[0], dict(type="mmseg.ResizeShortestEdge", scale=640, max_size=2560), load[1], pack])
-)
+val_dataloader = dict(dataset=dict(pipeline=[load[0], to_640, load[1], pack]))
 test_dataloader = val_dataloader

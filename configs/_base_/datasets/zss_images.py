@@ -8,6 +8,8 @@ load = [
     dict(type="subpt_dense.LoadLabels"),
 ]
 pack = dict(type="mmseg.PackSegInputs")
+resize = dict(type="mmengine.Resize", scale=(2048, 512), keep_ratio=True)
+test_pipeline = [load[0], resize, pack]  # of a picture without labels: what mmseg.apis.inference_model reads
 
 train_dataloader = dict(
     batch_size=4,
@@ -42,12 +44,7 @@ val_dataloader = dict(
         type="subpt_dense.ZSSegDataset",
         group="all",
         test_mode=True,
-        pipeline=[
-            load[0],
-            dict(type="mmengine.Resize", scale=(2048, 512), keep_ratio=True),
-            load[1],
-            pack,
-        ],
+        pipeline=[load[0], resize, load[1], pack],
     ),
 )
 test_dataloader = val_dataloader

@@ -12,6 +12,7 @@ load = [
     dict(type="subpt_dense.LoadLabels"),
 ]
 pack = dict(type="mmseg.PackSegInputs")
+test_pipeline = [load[0], pack]  # of a picture without labels: what mmseg.apis.inference_model reads
 here = dict(
     type="subpt_dense.ZSSegDataset",
     split=split,

@@ -10,7 +10,9 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-4),
     clip_grad=dict(max_norm=0.01),
     paramwise_cfg=dict(
-        custom_keys={key: dict(decay_mult=0.0) for key in ("pos_embed", "cls_token", "norm", "bg_embed", "prompt")}
+        # As SAN's own code: its fusion's norms are no nn.LayerNorm there either, and decay.
+        norm_decay_mult=0.0,
+        custom_keys={key: dict(decay_mult=0.0) for key in ("pos_embed", "query_embed", "prompt")},
     ),
 )
 param_scheduler = [dict(type="mmengine.PolyLR", power=1.0, eta_min=0.0, begin=0, end=60000, by_epoch=False)]

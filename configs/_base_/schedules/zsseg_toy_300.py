@@ -9,7 +9,9 @@ optim_wrapper = dict(
     type="mmengine.OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(custom_keys={"prompt": dict(decay_mult=0.0)}),
+    paramwise_cfg=dict(
+        norm_decay_mult=0.0, custom_keys={key: dict(decay_mult=0.0) for key in ("query_embed", "prompt")}
+    ),
 )
 param_scheduler = [
     dict(type="mmengine.LinearLR", start_factor=0.05, by_epoch=False, begin=0, end=30),

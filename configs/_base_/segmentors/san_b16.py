@@ -10,7 +10,7 @@ data_preprocessor = dict(type="mmseg.SegDataPreProcessor")
 
 model = dict(
     type="subpt_dense.OVMultimodalSegmentor",
-    language=dict(text=clip, templates="imagenet80"),
+    language=dict(text=clip, templates="imagenet80"),  # SAN's own code names classes by ViLD's templates
     pretrained=dict(_delete_=True, **clip),
     data_preprocessor=data_preprocessor,
     image_encoder=dict(type="mmseg.VisionTransformer", act_cfg=dict(type="mmseg.QuickGELU")),
