@@ -25,7 +25,7 @@ class ZSSegDataset(BaseSegDataset):
     ``metainfo`` holds ``classes`` (the group's names: label ``i`` is ``classes[i]``), ``base_classes`` (seen),
     ``novel_classes`` (unseen), ``split``, ``group`` and ``palette``. The numbers in the files go to labels *by name*:
     of a built-in split its ``ids`` say which number is which name; of any other, ``labels`` does. Pixels of names
-    outside the group become ``ignore_index``: with ``group="seen"`` unseen classes are ignored in training, and so are
+    outside the group become the ignored label: with ``group="seen"`` unseen classes are ignored in training, and so are
     names that the split leaves out, such as the toy world's six grounds.
 
     Use :class:`subpt_dense.LoadLabels` in the pipeline: it refuses a number that is no class.
@@ -39,8 +39,9 @@ class ZSSegDataset(BaseSegDataset):
             from 0 (from 1 with ``reduce_zero_label``), as a list or a .txt file with one a line and nothing else.
         metainfo: Further entries for ``metainfo``, or another ``palette``.
         data_prefix: ``img_path`` and ``seg_map_path``, the folders of the images and of the label maps.
-        ignore_index: Label of the pixels that do not count, in the files too: 255, or 65535 where 255 is a number of
-            theirs. The host's crops, padding and losses have 255, so that training takes at most 255 classes.
+        ignore_index: Number in the files of the pixels that do not count: 255, or 65535 where 255 is a class of theirs.
+            It is their label too, but for training: there the host's crops, padding and losses have 255, so that
+            training takes at most 255 classes.
         **kwargs: As for ``mmseg.BaseSegDataset``: ``data_root``, ``ann_file`` (one name a line, no suffix),
             ``img_suffix``, ``seg_map_suffix``, ``reduce_zero_label``, ``pipeline``, ``indices``, ...
 
@@ -103,8 +104,9 @@ class ZSSegDataset(BaseSegDataset):
         meta = {"palette": palette(len(classes)), **entries, **(metainfo or {})}
         super().__init__(metainfo=meta, data_prefix=prefix, ignore_index=ignore_index, lazy_init=True, **kwargs)
         position = {name: label for label, name in enumerate(classes)}
-        #: number in the files (after `reduce_zero_label`) -> label or `ignore_index`
-        self.label_map = {number: position.get(name, ignore_index) for number, name in numbers.items()}
+        self.ignored_label = ignore_index if self.test_mode else _PADDED
+        #: number in the files (after `reduce_zero_label`) -> label or `ignored_label`
+        self.label_map = {number: position.get(name, self.ignored_label) for number, name in numbers.items()}
         self._metainfo["label_map"] = self.label_map
         if not lazy_init:
             self.full_init()
@@ -153,7 +155,7 @@ class ZSSegDataset(BaseSegDataset):
         """An entry with what all of them share; the label map is one object, not a copy for each of 118,287 images."""
         info = super().get_data_info(idx)
         shared = {"label_map": self.label_map, "reduce_zero_label": self.reduce_zero_label}
-        return {**info, **shared, "ignore_index": self.ignore_index}
+        return {**info, **shared, "ignore_index": self.ignore_index, "ignored_label": self.ignored_label}
 
     def prepare_data(self, idx: int) -> Any:
         """A sample after the pipeline; ``None`` (another one is drawn) in training only."""

@@ -24,7 +24,7 @@ class LoadLabels(BaseTransform):
     """Load a label map: 8 or 16 bits, grey or palette (PNG or TIFF), as the labels of the data set's classes.
 
     Takes the place of ``mmseg.LoadAnnotations``, which cuts labels to 8 bits, takes colours for labels, and lets any
-    number pass. Sets ``gt_seg_map`` ``[H, W]`` (uint8, or uint16 where ``ignore_index`` needs it), and adds it to
+    number pass. Sets ``gt_seg_map`` ``[H, W]`` (uint8, or uint16 where the ignored label needs it), and adds it to
     ``seg_fields``. In this order: with ``reduce_zero_label`` of the data set, 0 becomes ignored and every other number
     one less; then ``label_map`` of the data set says which label each number has. A map without any labelled pixel is
     kept: a pixel loss is zero for it, and in testing it counts for nothing.
@@ -53,7 +53,8 @@ class LoadLabels(BaseTransform):
 
         Args:
             results: ``seg_map_path``; of the data set, where it has them, ``label_map`` (number to label),
-                ``reduce_zero_label`` and ``ignore_index`` (255); of the image, where it is loaded, ``ori_shape``.
+                ``reduce_zero_label``, ``ignore_index`` (255) and ``ignored_label``, what the former becomes (by default
+                the same); of the image, where it is loaded, ``ori_shape``.
         """
         path = str(results["seg_map_path"])
         ignore = int(results.get("ignore_index", 255))
@@ -64,8 +65,9 @@ class LoadLabels(BaseTransform):
                 f"Label map {path} must have the size of its image, {size[0]} x {size[1]} (height x width). Got "
                 f"{values.shape[0]} x {values.shape[1]}."
             )
-        labels = self._relabel(values, results, ignore, path)
-        if self.on_empty == "skip" and (labels == ignore).all():
+        ignored = int(results.get("ignored_label", ignore))
+        labels = self._relabel(values, results, ignore, ignored, path)
+        if self.on_empty == "skip" and (labels == ignored).all():
             return None
         results["gt_seg_map"] = labels
         results.setdefault("seg_fields", []).append("gt_seg_map")
@@ -97,7 +99,9 @@ class LoadLabels(BaseTransform):
             numbers[numbers == _IGNORED_16] = -1
         return numbers
 
-    def _relabel(self, values: NDArray[np.int32], results: Mapping[str, Any], ignore: int, path: str) -> Any:
+    def _relabel(
+        self, values: NDArray[np.int32], results: Mapping[str, Any], ignore: int, ignored_label: int, path: str
+    ) -> Any:
         """Labels ``[H, W]`` of the numbers in the file."""
         ignored = (values == -1) | (values == ignore)
         if results.get("reduce_zero_label"):
@@ -117,8 +121,8 @@ class LoadLabels(BaseTransform):
                     "not been converted (tools/prepare_data.py)."
                 )
             values = lookup[np.where(ignored, 0, values)]
-        labels = np.where(ignored, ignore, values)
-        return labels.astype(np.uint8 if ignore <= 255 else np.uint16)
+        labels = np.where(ignored, ignored_label, values)
+        return labels.astype(np.uint8 if ignored_label <= 255 else np.uint16)
 
     def _table(self, label_map: Mapping[int, int]) -> NDArray[np.int32]:
         """``label_map`` as an array, -1 where it has no label; made once for a data set."""

@@ -94,7 +94,16 @@ class TestLabels:
     def test_more_than_255_classes_are_trained_on_in_part(self, tmp_path: Path) -> None:
         split = {"name": "most", "base": NAMES_300[45:], "novel": NAMES_300[:45]}
         world = write_world(tmp_path, images=1) | {"split": split, "labels": NAMES_300, "ignore_index": 65535}
-        assert len(make(world).metainfo["classes"]) == 255
+        numbers = np.resize(
+            [44, 45, 255, 299, 65535], SIZE
+        )  # novel, the first and a later base class, the last, nothing
+        write_map(tmp_path / "ann" / "000.png", numbers, "I;16")
+        data = make(world)
+        assert len(data.metainfo["classes"]) == 255
+        labels = data[0]["data_samples"].gt_sem_seg.data  # of pixels that do not count: 255, as the losses have it
+        assert labels.flatten()[:5].tolist() == [255, 0, 210, 254, 255]
+        tested = make(world, test_mode=True)[0]["data_samples"].gt_sem_seg.data  # both groups, base first
+        assert tested.flatten()[:5].tolist() == [299, 0, 210, 254, 65535]
 
     def test_more_than_255_classes(self, tmp_path: Path) -> None:
         world = write_world(tmp_path, images=1) | {"split": "ade847", "labels": None, "ignore_index": 65535}
