@@ -10,7 +10,6 @@ two commands). A checkpoint that was trained on them is taken with --holdout; th
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from subpt_dense.apis import load_config
 from subpt_dense.apis.calibration import calibrate, holdout_split, largest_gamma
+from subpt_dense.apis.launch import is_first_process
 from subpt_dense.datasets import get_split, write_json
 from subpt_dense.datasets.label_files import write_ids
 
@@ -55,7 +55,7 @@ def main() -> None:
         if Path(args.write_split).suffix != ".json":
             raise ValueError(f"`--write-split` must end in .json. Got {args.write_split!r}.")
         split = holdout_split(cfg, heldout, seed=args.seed)
-        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+        if is_first_process():
             _write_split(args.write_split, split, _training_data(cfg))
         return
     largest = largest_gamma(cfg) if args.max is None else args.max

@@ -5,7 +5,6 @@ configs/_base_/datasets/ovd_voc07.py configs/_base_/datasets/ovd_coco80.py``; a 
 ``configs/_base_/datasets/zss_pc59.py``."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from subpt_dense.apis import load_config, transfer
+from subpt_dense.apis.launch import is_first_process
 from subpt_dense.apis.model_transfer import transfer_model
 from subpt_dense.datasets import write_json
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     args = parser.parse_args()
     results = _model(args) if args.learned.endswith(".pth") else _prompt(args)
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+    if is_first_process():
         write_json(args.out or Path(args.work_dir) / "transfer.json", results, indent=1)
 
 

@@ -8,7 +8,6 @@ trained on all seen classes.
 """
 
 import copy
-import inspect
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,12 +75,12 @@ def largest_gamma(cfg: Config) -> float:
     """
     kind = (cfg.model.get("decode_head") or {}).get("type")
     head = MODELS.get(kind) if isinstance(kind, str) else kind
-    if head is None or "gamma" not in inspect.signature(head).parameters:
+    if head is None or not hasattr(head, "largest_gamma"):
         raise ValueError(
             "`model.decode_head` of a config to calibrate must take `gamma`, as subpt_dense.DenseCLIPHead, "
             f"ProposalCLIPHead and OVSideAdapterHead do. Got {kind or 'none'}."
         )
-    return head.largest_gamma
+    return float(head.largest_gamma)
 
 
 def calibrate(

@@ -1,11 +1,18 @@
 """Several processes without CUDA devices: mmengine's launcher and its DDP wrapper take a device for granted."""
 
+import os
+
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from subpt_dense.apis.shared_norm import share_batch_norm
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first of a run, before or after its processes have met; mpirun's tell only after."""
+    return is_main_process() and int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
 def prepare_launch(cfg: Config) -> None:

@@ -30,8 +30,12 @@ class KnownAnchorsHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Renames them."""
-        for anchor in getattr(host_of(runner.model).prompt, "anchors", ()):
-            anchor.kind = "heldout" if anchor.kind == "generic" else anchor.kind
+        _call_heldout(host_of(runner.model).prompt)
+
+
+def _call_heldout(prompt: Any) -> None:
+    for anchor in getattr(prompt, "anchors", ()):
+        anchor.kind = "heldout" if anchor.kind == "generic" else anchor.kind
 
 
 def transfer_model(
@@ -77,8 +81,7 @@ def transfer_model(
     prepared = {name: _on(model, data, name) for name, data in zip(names, datasets, strict=True)}
     for cfg in prepared.values():
         require_files(cfg, stages=("test",))
-    if not as_heldout:
-        _check_names(model, prepared)
+    _check_names(model, prepared, as_heldout)
     results = {}
     for name, cfg in prepared.items():
         cfg.work_dir = str(Path(work_dir) / name)
@@ -89,9 +92,12 @@ def transfer_model(
     return results
 
 
-def _check_names(model: Config, prepared: Mapping[str, Config]) -> None:
+def _check_names(model: Config, prepared: Mapping[str, Config], as_heldout: bool) -> None:
     """Refuse what VocabularyHook would refuse at the start of a test, when others may have run for hours."""
     head = MODELS.build(complete_prompt(model.model.prompt, model.model.get("language")))
+    if as_heldout:
+        _call_heldout(head)
+    advice = ", or take it with `--as-heldout`, and the results call the anchors heldout" * hasattr(head, "anchors")
     for name, cfg in prepared.items():
         split = get_split(_innermost(cfg.test_dataloader.dataset).split)
         try:
@@ -99,7 +105,7 @@ def _check_names(model: Config, prepared: Mapping[str, Config]) -> None:
         except ValueError as error:
             raise ValueError(
                 f"{name} must be of names that the prompt knows nothing of. {error} For a trained model: leave {name} "
-                "out, or take it with `--as-heldout`, and the results call the anchors heldout."
+                f"out{advice}."
             ) from error
 
 

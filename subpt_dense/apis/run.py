@@ -1,6 +1,5 @@
 """Training and testing, for every task the hosts know."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
-from subpt_dense.apis.launch import prepare_launch, prepare_model
+from subpt_dense.apis.launch import is_first_process, prepare_launch, prepare_model
 from subpt_dense.apis.work_dir import claim_work_dir
 from subpt_dense.datasets import require_files, write_json
 from subpt_dense.evaluation import ResultTable
@@ -33,7 +32,7 @@ def train(cfg: Config) -> Runner:
             "test it with `python tools/test.py CONFIG`."
         )
     require_files(cfg)
-    if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0:
+    if is_first_process():
         claim_work_dir(cfg)
     prepare_launch(cfg)
     runner = Runner.from_cfg(cfg)

@@ -31,7 +31,7 @@ def draw_class_map(
         **options: As for :class:`subpt_dense.segmentation.ClassMapVisualizer`: ``alpha``, ``most``, ``min_side``.
 
     Raises:
-        ValueError: If the sample is of no file and no picture is given.
+        ValueError: If the sample is of no file and no picture is given, or it has another size than the map.
         OSError: If the file cannot be written.
     """
     path = sample.metainfo.get("img_path")
@@ -39,11 +39,13 @@ def draw_class_map(
         raise ValueError(
             "`picture` of draw_class_map must be given for a sample that is not of a file. Got None: hand in the array."
         )
+    drawn = read_picture(path) if picture is None else picture
+    size = tuple(sample.pred_sem_seg.data.shape[-2:])
+    if drawn.shape[:2] != size:
+        raise ValueError(f"`picture` of draw_class_map must be as large as the map, {size}. Got {drawn.shape[:2]}.")
     visualizer = ClassMapVisualizer("class map", **options)
     visualizer.dataset_meta = {"classes": model.prompt.vocabulary}
-    visualizer.add_datasample(
-        "class map", read_picture(path) if picture is None else picture, sample, draw_gt=False, out_file=str(out_file)
-    )
+    visualizer.add_datasample("class map", drawn, sample, draw_gt=False, out_file=str(out_file))
 
 
 def read_picture(path: str | Path) -> NDArray[np.uint8]:

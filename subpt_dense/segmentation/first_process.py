@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import barrier, get_world_size, is_main_process
 from torch import distributed
 
 #: A barrier of the run's own group would end the job after that group's timeout: NCCL's is ten minutes.
@@ -26,6 +26,7 @@ def by_first_process(make: Callable[[], Any]) -> None:
     if get_world_size() == 1:
         make()
         return
+    barrier()  # one that died before would be waited for as long as the others wait here
     group: Any = distributed.new_group(backend="gloo", timeout=_PATIENCE)
     failure: list[str | None] = [None]
     try:

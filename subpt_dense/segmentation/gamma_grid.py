@@ -15,7 +15,7 @@ from subpt_dense.segmentation.metric import ZeroShotIoUMetric, count_pixels, map
 
 @METRICS.register_module()
 class GammaGridMetric(ZeroShotIoUMetric):
-    """:class:`ZeroShotIoUMetric` at the best of several gammas, which are subtracted from the seen classes' logits.
+    """:class:`ZeroShotIoUMetric` at the best of several gammas, which are subtracted from the seen classes' scores.
 
     The model must run with a gamma of 0 and leave its logits on the samples (``seg_logits``), as mmseg's segmentors do.
     Only the best seen and the best unseen class of a pixel matter, so that a further gamma costs three counts of pixels

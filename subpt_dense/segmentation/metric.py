@@ -47,7 +47,7 @@ class ZeroShotIoUMetric(IoUMetric):
     Attributes:
         table: The last evaluation as a :class:`subpt_dense.evaluation.ResultTable` on the main process, else ``None``.
             Its hash is over file names and contents of the evaluated label maps; ``gamma`` (what was subtracted from
-            the seen classes' logits) is among its details where the model writes it on its samples.
+            the seen classes' scores) is among its details where the model writes it on its samples.
 
     Raises:
         ValueError: On construction, if an argument is not as above; in evaluation, if the data set does not say which

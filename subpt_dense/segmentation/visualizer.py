@@ -125,8 +125,14 @@ class ClassMapVisualizer(SegLocalVisualizer):
             self.show(drawn, win_name=name, wait_time=wait_time)
         if out_file is not None:
             Path(out_file).parent.mkdir(parents=True, exist_ok=True)
-            if not cv2.imwrite(out_file, drawn[..., ::-1]):  # which says nothing else
-                raise OSError(f"`out_file` of ClassMapVisualizer must be a file that can be written. Got {out_file}.")
+            try:
+                written = cv2.imwrite(out_file, drawn[..., ::-1])
+            except cv2.error:  # of a suffix that it does not know
+                written = False
+            if not written:
+                raise OSError(
+                    f"`out_file` of ClassMapVisualizer must be a picture file that can be written. Got {out_file}."
+                )
         elif not show:
             self.add_image(name, drawn, step)
 

@@ -244,6 +244,10 @@ class TestCalibrate:
     ) -> None:
         model = KINDS[kind][0](clip if kind == "dense" else vit_clip)
         assert largest_gamma(Config({"model": model})) == largest
+        head = type(
+            "Own", (MODELS.get(model["decode_head"]["type"]),), {"__init__": lambda self, *args, **kwargs: None}
+        )
+        assert largest_gamma(Config({"model": {"decode_head": {"type": head}}})) == largest
 
     def test_takes_what_subpt_has_trained(self, world: Path, tmp_path: Path) -> None:
         short = {"train_cfg.max_iters": 8, "train_cfg.val_interval": 8, "train_dataloader.batch_size": 2}

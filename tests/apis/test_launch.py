@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from torch import nn
 
-from subpt_dense.apis.launch import prepare_launch, prepare_model
+from subpt_dense.apis.launch import is_first_process, prepare_launch, prepare_model
 from subpt_dense.apis.shared_norm import SharedBatchNorm2d
 
 WRAPPER = {"type": "mmengine.MMDistributedDataParallel", "device_ids": None}
@@ -35,6 +35,26 @@ def test_processes_on_cpus_meet_through_gloo(
         prepare_launch(cfg)
     assert [call.args for call in start.call_args_list] == ([] if group is None else [(group,)])
     assert cfg.get("model_wrapper_cfg") == wrapper
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        ({"RANK": "0"}, True),
+        ({"RANK": "1"}, False),
+        ({"SLURM_PROCID": "2"}, False),
+        ({"RANK": "0", "SLURM_PROCID": "1"}, True),
+    ],
+)
+def test_the_first_process_is_known_before_they_meet(
+    variables: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first
 
 
 def test_slurm_without_devices_is_refused() -> None:

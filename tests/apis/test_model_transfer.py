@@ -113,6 +113,16 @@ def test_names_that_the_prompt_knows_are_refused_or_stated(run: Path, tmp_path: 
         pytest.raises(ValueError, match="ovd_mine must be of names that the prompt knows nothing of.*as-heldout"),
     ):
         transfer_model(run / "iter_2.pth", [apis.load_config(first), data], tmp_path / "moved")
+
+    class Frozen(torch.nn.Module):  # rows that were made before, with no anchors to rename
+        def check_evaluated(self, names: tuple[str, ...], novel: tuple[str, ...]) -> None:
+            raise ValueError(f"known: {names[0]}")
+
+    with (
+        mock.patch.object(model_transfer.MODELS, "build", return_value=Frozen()),
+        pytest.raises(ValueError, match="ovd_mine must be .* known: .* leave ovd_mine out\\.$"),
+    ):
+        transfer_model(run / "iter_2.pth", [data], tmp_path / "moved", as_heldout=True)
     told = transfer_model(run / "iter_2.pth", [data], tmp_path / "told", as_heldout=True)["ovd_mine"]
     assert told["head"]["anchors"][0]["kind"] == "heldout" and told["tables"][0]["groups"].keys() == {"all"}
 

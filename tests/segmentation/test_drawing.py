@@ -66,6 +66,16 @@ def test_a_sample_of_no_file_needs_the_picture(tmp_path):
         draw_class_map(None, sample(found=halves(0, 1)), tmp_path / "x.png")
 
 
+@pytest.mark.parametrize("name", ["drawn/street", "street.foo"])
+def test_a_file_that_cannot_be_written(tmp_path, name):
+    model = SimpleNamespace(prompt=SimpleNamespace(vocabulary=("a", "b")))
+    picture = np.zeros((*sample(found=halves(0, 1)).pred_sem_seg.shape, 3), np.uint8)
+    with pytest.raises(OSError, match="must be a picture file that can be written. Got .*/street"):
+        draw_class_map(model, sample(found=halves(0, 1)), tmp_path / name, picture=picture)
+    with pytest.raises(ValueError, match="`picture` of draw_class_map must be as large as the map"):
+        draw_class_map(model, sample(found=halves(0, 1)), tmp_path / "x.png", picture=picture[1:])
+
+
 def test_turned_pictures_are_drawn_as_they_are_read(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter to the right

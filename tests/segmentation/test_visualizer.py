@@ -51,7 +51,7 @@ def test_folders_are_made_and_what_cannot_be_written_is_told(tmp_path):
     draw(make(), tmp_path / "not" / "there", sample(found=halves(0, 1)))
     (tmp_path / "out.png").mkdir()
     with pytest.raises(
-        OSError, match="`out_file` of ClassMapVisualizer must be a file that can be written. Got .*out.png"
+        OSError, match="`out_file` of ClassMapVisualizer must be a picture file that can be written. Got .*out.png"
     ):
         draw(make(), tmp_path, sample(found=halves(0, 1)))
 
