@@ -102,5 +102,6 @@ _MORE_FLOPS = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention,
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
     _ATEN.baddbmm_: _added_product,
-    torch.ops.mkl._mkl_linear: _packed_product,
 }
+if torch.backends.mkl.is_available():
+    _MORE_FLOPS[torch.ops.mkl._mkl_linear] = _packed_product
