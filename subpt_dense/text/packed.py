@@ -81,14 +81,13 @@ class PackedBlock(NamedTuple):
 
 def pays(tower: TextTower, rows: int) -> bool:
     """Whether packed layers can serve the tower, and win time."""
-    copies = 2 * sum(weight.nbytes for weight in tower.transformer.parameters())
     return (
         rows <= MOST_ROWS
-        and copies <= MOST_BYTES
         and tower.device.type == "cpu"
         and tower.dtype == torch.float32
         and torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()  # its tensors carry MKL's layout
+        and 2 * sum(weight.nbytes for weight in tower.transformer.parameters()) <= MOST_BYTES
     )
 
 
